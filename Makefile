@@ -1,0 +1,90 @@
+# Every target does its own set-up: a fresh clone needs no step before it.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+BIN := .venv/bin
+VENV := .venv/.installed
+WEIGHTS := .cache/weights.stamp
+VIDEO := .cache/video/vtest.avi
+KAFKA_DIR := .cache/kafka
+KAFKA_PORT ?= 9092
+
+# Research data with truth is used where it lies beside the checkout; without it those tests skip.
+CAMWEAVE_DATA ?= $(abspath $(wildcard ../shared/data))
+ifneq ($(CAMWEAVE_DATA),)
+export CAMWEAVE_DATA
+endif
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(VENV) $(WEIGHTS) $(VIDEO) ## Set up .venv, model weights and sample video
+
+.PHONY: demo
+demo: setup ## Run four virtual cameras end to end and leave runs/demo (ARGS="--frames 100 --json")
+	$(BIN)/camweave demo $(ARGS)
+
+.PHONY: test
+test: setup ## Run all tests, on a real Apache Kafka too where mvn and java are present (ARGS="-k gallery")
+	scripts/test.sh $(ARGS)
+
+.PHONY: check
+check: $(VENV) ## Check lint, format, types, the direction of imports, and the hooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pre-commit validate-config
+
+.PHONY: format
+format: $(VENV) ## Format the code and apply the safe fixes
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: bench
+bench: setup ## Measure ratios against the peers into runs/bench.jsonl
+	$(BIN)/python -m tests.benchmarks $(ARGS)
+
+.PHONY: kafka
+kafka: $(VENV) ## Fetch Apache Kafka and start it on 127.0.0.1:9092 (KAFKA_PORT=...)
+	$(BIN)/python scripts/kafka.py start --dir $(KAFKA_DIR) --port $(KAFKA_PORT)
+
+.PHONY: kafka-stop
+kafka-stop: $(VENV) ## Stop the Kafka that `make kafka` started
+	$(BIN)/python scripts/kafka.py stop --dir $(KAFKA_DIR)
+
+.PHONY: test-kafka
+test-kafka: setup kafka ## Run the log's conformance suite and a short demo on that Kafka
+	CAMWEAVE_TEST_KAFKA=127.0.0.1:$(KAFKA_PORT) $(BIN)/pytest -m kafka $(ARGS)
+	$(BIN)/camweave demo --kafka 127.0.0.1:$(KAFKA_PORT) --frames 60 --out runs/demo-kafka
+
+.PHONY: schemas
+schemas: $(VENV) ## Export the JSON Schema of every record to docs/schemas
+	$(BIN)/camweave schema --out docs/schemas
+
+.PHONY: lock
+lock: ## Resolve pyproject.toml again into requirements.lock (ARGS=--upgrade)
+	@test -x $(BIN)/uv || $(MAKE) $(VENV)  # not a prerequisite: that would install the lock that is to be replaced
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" \
+		--quiet --output-file requirements.lock $(ARGS)
+
+.PHONY: clean
+clean: ## Remove what was built and run; keep .venv, weights and video
+	rm -rf runs dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find cluster pipeline models tests scripts -name __pycache__ -prune -exec rm -rf {} +
+
+$(VENV): requirements.lock pyproject.toml scripts/setup.sh
+	scripts/setup.sh
+	@touch $@
+
+$(WEIGHTS): $(wildcard models/weights.py) | $(VENV)
+	$(BIN)/camweave weights fetch
+	@mkdir -p $(@D) && touch $@
+
+$(VIDEO): | $(VENV)
+	$(BIN)/python scripts/sample_video.py --to $@

@@ -1,0 +1,151 @@
+"""Wraps plain classes as Ray actors, in as few lines as it takes.
+
+Each actor runs one pull loop (`run`) and answers `stop` and `health` meanwhile from a thread of its own
+(concurrency group `control`). Ray restarts an actor that dies; whoever called `run` calls it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+from prometheus_client import CollectorRegistry
+
+from cluster.config import SiteConfig
+from cluster.gallery import GalleryWriter
+from cluster.log.open import open_log
+from cluster.logs import log_as_json
+from cluster.metrics import Metrics
+from cluster.shard import StreamShard, run_until
+from cluster.topics import Topics
+from models.detectors import build_detector
+from models.embedders import build_embedder
+from pipeline.detections import Detections
+from pipeline.identities import IdentityBook
+from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Perception, Refusal
+
+MAX_PENDING_CALLS = 16
+_actor: Any = ray.remote  # its stubs know neither `concurrency_groups` nor `.options`
+
+
+def build_perception(site: SiteConfig) -> Perception:
+    """Load the site's networks onto their device."""
+    return Perception(build_detector(site.detector), build_embedder(site.embedder), site.perception)
+
+
+@_actor(max_restarts=-1, max_task_retries=-1, max_pending_calls=MAX_PENDING_CALLS)
+class PerceptionActor:
+    """Holds the networks for `placement: split`; stateless, so its calls may be repeated."""
+
+    def __init__(self, site: SiteConfig) -> None:
+        log_as_json()
+        self._perception = build_perception(site)
+
+    def versions(self) -> tuple[str, str, tuple[str, ...]]:
+        """Return the model version, the embedder's version and the class names."""
+        return self._perception.model_version, self._perception.embedder_version, self._perception.class_names
+
+    def detect(self, frames: list[EncodedFrame]) -> list[Detections | Refusal]:
+        """Detect in a batch of JPEGs."""
+        return self._perception.detect(frames)
+
+    def embed(self, requests: list[CropRequest]) -> list[NDArray[np.float32]]:
+        """Embed boxes of frames."""
+        return self._perception.embed(requests)
+
+
+class RemotePerception:
+    """Speaks to a `PerceptionActor` as a shard speaks to a `Perception`."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+        self.model_version, self.embedder_version, self.class_names = ray.get(actor.versions.remote())
+
+    def detect(self, frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
+        """Detect in a batch of JPEGs, over there."""
+        return ray.get(self._actor.detect.remote(list(frames)))  # type: ignore[no-any-return]
+
+    def embed(self, requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
+        """Embed boxes of frames, over there."""
+        return ray.get(self._actor.embed.remote(list(requests)))  # type: ignore[no-any-return]
+
+
+class _PullActor:
+    """Runs a plain class's `step` until stopped."""
+
+    part = ""
+
+    def __init__(self) -> None:
+        log_as_json()
+        self._stop = threading.Event()
+        self._metrics = Metrics(CollectorRegistry())
+        self._worker: StreamShard | GalleryWriter | None = None
+
+    def _build(self) -> StreamShard | GalleryWriter:
+        raise AssertionError("each actor builds its own worker")
+
+    def run(self) -> None:
+        """Pull and process until `stop`; raises what `step` raises, after logging it."""
+        try:
+            self._worker = self._build()
+            run_until(self._stop.is_set, self._worker.step, self._metrics, self.part)
+        except Exception:
+            logging.getLogger(__name__).exception("worker died", extra={"part": self.part})
+            raise
+        finally:
+            if self._worker is not None:
+                self._worker.close()
+
+    @ray.method(concurrency_group="control")
+    def stop(self) -> None:
+        """Let the batch in hand finish, then return from `run`."""
+        self._stop.set()
+
+    @ray.method(concurrency_group="control")
+    def health(self) -> str:
+        """Answer while `run` is busy."""
+        return self.part
+
+
+@_actor(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})
+class ShardActor(_PullActor):
+    """Is a `StreamShard` in a process of its own."""
+
+    part = "shard"
+
+    def __init__(self, site: SiteConfig, perception: Any | None) -> None:
+        super().__init__()
+        self._site = site
+        self._perception = perception
+
+    def _build(self) -> StreamShard:
+        perceiver: Perceiver = (
+            build_perception(self._site) if self._perception is None else RemotePerception(self._perception)
+        )
+        return StreamShard(
+            site=self._site, topics=Topics.with_prefix(self._site.topic_prefix), log=open_log(self._site.log),
+            perceiver=perceiver, metrics=self._metrics,
+        )  # fmt: skip
+
+
+@_actor(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})
+class GalleryActor(_PullActor):
+    """Is the site's one `GalleryWriter` in a process of its own."""
+
+    part = "gallery"
+
+    def __init__(self, site: SiteConfig) -> None:
+        super().__init__()
+        self._site = site
+
+    def _build(self) -> GalleryWriter:
+        embedder = build_embedder(self._site.embedder)
+        return GalleryWriter(
+            site=self._site, topics=Topics.with_prefix(self._site.topic_prefix), log=open_log(self._site.log),
+            book=IdentityBook(self._site.identity, embedder.version, embedder.dimension), metrics=self._metrics,
+        )  # fmt: skip

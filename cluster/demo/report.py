@@ -1,0 +1,162 @@
+"""Collects a run's results from the log, measures the bare detector on its frames, and writes the report."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cluster.config import SiteConfig
+from cluster.files import write_atomically
+from cluster.log.protocol import Log, Record
+from cluster.topics import Topics
+from models.detectors import build_detector
+from pipeline.errors import BadFrame
+from pipeline.evaluation.site import score_site
+from pipeline.frames import FrameHeader, decode
+from pipeline.journeys import identity_of_tracks, sightings, summarise_journeys
+from pipeline.records import DeadLetter, FrameResult, IdentityDecision
+from pipeline.records import decode as decode_record
+from pipeline.virtual_cameras import VirtualCamera
+
+NUM_BARE_FRAMES = 96
+"""Frames on which the bare detector is timed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Results:
+    """Holds what a run left in the log."""
+
+    frames: tuple[FrameHeader, ...]
+    """Headers of all frames, without the end-of-stream records."""
+    jpegs: tuple[bytes, ...]
+    """A sample of the frames, evenly spread."""
+    tracks: tuple[FrameResult, ...]
+    decisions: tuple[IdentityDecision, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    raw: Mapping[str, tuple[bytes, ...]]
+    """The result records as written, by topic name without prefix."""
+    seconds: float
+    """From the first frame's entering the log to the last result's."""
+
+
+def collect(log: Log, topics: Topics) -> Results:
+    """Read everything that a run left in the log."""
+    headers: list[FrameHeader] = []
+    jpegs: list[bytes] = []
+    first_ms = None
+    for record in log.read(topics.frames):
+        first_ms = record.timestamp_ms if first_ms is None else min(first_ms, record.timestamp_ms)
+        header = _header(record)
+        if header is not None and not header.ended:
+            headers.append(header)
+            jpegs.append(record.value)
+    tracks = list(log.read(topics.tracks))
+    raw = {
+        "tracks": tuple(record.value for record in tracks),
+        "tracklets": tuple(record.value for record in log.read(topics.tracklets)),
+        "identities": tuple(record.value for record in log.read(topics.identities)),
+        "dead-letters": tuple(record.value for record in log.read(topics.dead_letters)),
+    }
+    last_ms = max((record.timestamp_ms for record in tracks), default=first_ms or 0)
+    step = max(1, len(jpegs) // NUM_BARE_FRAMES)
+    return Results(
+        frames=tuple(headers),
+        jpegs=tuple(jpegs[::step][:NUM_BARE_FRAMES]),
+        tracks=tuple(decode_record(value, FrameResult) for value in raw["tracks"]),
+        decisions=tuple(decode_record(value, IdentityDecision) for value in raw["identities"]),
+        dead_letters=tuple(decode_record(value, DeadLetter) for value in raw["dead-letters"]),
+        raw=raw,
+        seconds=max((last_ms - (first_ms or 0)) / 1e3, 1e-3),
+    )
+
+
+def write_results(out: Path, results: Results) -> None:
+    """Write each result topic as JSON lines."""
+    for name, values in results.raw.items():
+        write_atomically(out / f"{name}.jsonl", b"".join(value + b"\n" for value in values))
+
+
+def build_report(
+    config: SiteConfig, cameras: Sequence[VirtualCamera], results: Results, stage_seconds: Mapping[str, float]
+) -> dict[str, Any]:
+    """Count, measure and summarise a run."""
+    processed = {(result.camera, result.sequence) for result in results.tracks}
+    sent = {(header.camera, header.sequence) for header in results.frames}
+    refused = len(results.dead_letters)
+    tracks = {o.track for result in results.tracks for o in result.observations if o.confirmed}
+    journeys = summarise_journeys(
+        sightings(
+            results.tracks, results.decisions, clock_offsets_s={c.camera: c.clock_offset_s for c in cameras}
+        )
+    )
+    identity_of = identity_of_tracks(results.decisions)
+    latencies_s = np.array([result.latency_s for result in results.tracks] or [0.0])
+    fps = len(processed) / results.seconds
+    bare_fps = bare_detector_fps(config, results.jpegs)
+    return {
+        "site": config.site,
+        "cameras": len(cameras),
+        "frames_produced": len(sent),
+        "frames_processed": len(processed),
+        "frames_lost": len(sent - processed) - refused,
+        "dead_letters": refused,
+        "detections": sum(len(result.observations) for result in results.tracks),
+        "tracks": len(tracks),
+        "identities": len(set(identity_of.values())),
+        "cross_camera_identities": journeys.num_cross_camera,
+        "decisions": dict(Counter(decision.kind.value for decision in results.decisions)),
+        "seconds": round(results.seconds, 3),
+        "fps": round(fps, 2),
+        "bare_detector_fps": round(bare_fps, 2),
+        "pipeline_efficiency": round(fps / bare_fps, 4) if bare_fps else None,
+        "latency_s": {
+            "p50": round(float(np.quantile(latencies_s, 0.5)), 4),
+            "p99": round(float(np.quantile(latencies_s, 0.99)), 4),
+        },
+        "stage_seconds": {name: round(seconds, 3) for name, seconds in stage_seconds.items()},
+        "model_version": results.tracks[0].model_version if results.tracks else "",
+        "placement": config.placement,
+        "log": config.log.partition(":")[0],
+        "frames_per_camera": dict(Counter(camera for camera, _ in sorted(processed))),
+    }
+
+
+def bare_detector_fps(config: SiteConfig, jpegs: Sequence[bytes]) -> float:
+    """Time the detector alone on decoded frames, in batches as a shard makes them; frames a second."""
+    if not jpegs:
+        return 0.0
+    detector = build_detector(config.detector)
+    images = [decode(jpeg, *detector.input_size) for jpeg in jpegs]
+    size = config.batch_frames
+    detector.detect(images[:size])  # the first call allocates and warms up
+    start_s = time.perf_counter()
+    for begin in range(0, len(images), size):
+        detector.detect(images[begin : begin + size])
+    return len(images) / (time.perf_counter() - start_s)
+
+
+def score(run: Path, truth: Path) -> dict[str, Any]:
+    """Score a run folder against truth, as the report shows it."""
+    scores = score_site(run, truth)
+    return {
+        "detection": {"ap50": round(scores.ap50, 4), "best_f1": round(scores.best_f1, 4)},
+        "tracking": _rounded(asdict(scores.tracking)),
+        "site": {"idf1": round(scores.idf1, 4), "idp": round(scores.idp, 4), "idr": round(scores.idr, 4)},
+    }
+
+
+def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in scores.items()}
+
+
+def _header(record: Record) -> FrameHeader | None:
+    try:
+        return FrameHeader.from_headers(record.headers)
+    except BadFrame:
+        return None

@@ -1,0 +1,202 @@
+"""Streams a video as four virtual cameras through gateway, log and Ray at once, and reports on it."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+
+from cluster.config import CameraConfig, SiteConfig
+from cluster.demo.pictures import draw_pictures
+from cluster.demo.report import build_report, collect, score, write_results
+from cluster.errors import BadConfig, ClusterError, SourceUnavailable
+from cluster.files import write_atomically
+from cluster.gateway import Stop
+from cluster.gateway.cameras import ReaderLag
+from cluster.gateway.virtual import VirtualSite, stream_virtual_site
+from cluster.log.open import open_log
+from cluster.log.partitioner import partition_for_key
+from cluster.log.protocol import TopicPartition
+from cluster.logs import log_as_json
+from cluster.progress import DemoProgress, Standing
+from cluster.site import Site
+from pipeline.evaluation.mot import read_sequences
+from pipeline.virtual_cameras import VirtualCamera, four_quadrants, write_truth
+
+SITE_NAME = "square"
+TRUTH_SEQUENCE = "PETS09-S2L1"
+MAX_WAITING_FRAMES = 64
+"""How far the gateway stays ahead of the shards: enough to keep them busy, little enough to be live."""
+MAX_WORKER_DEATHS = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoOptions:
+    """Says what to stream and where to leave the results."""
+
+    video: Path
+    out: Path = Path("runs/demo")
+    num_frames: int | None = None
+    """Frames of the video to stream; all of them when absent."""
+    log: str = ""
+    """The log; empty for a fresh SQLite file in `out`."""
+    placement: Literal["fused", "split"] = "fused"
+    num_shards: int = 1
+    truth: Path | None = None
+    """Folder or zip of MOTChallenge sequences that holds the truth of this video, to score against."""
+    pictures: bool = True
+    """Whether to draw mosaic.mp4 and journeys.png."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """Says what the source video is."""
+
+    path: Path
+    width: int
+    height: int
+    fps: float
+    num_frames: int
+
+
+def run_demo(options: DemoOptions, progress: DemoProgress) -> dict[str, Any]:
+    """Run the demonstration and return its report; the same stands in `report.json`.
+
+    Raises:
+        SourceUnavailable: the video cannot be read.
+        LogUnavailable: the log does not answer.
+    """
+    video = _look_at(options)
+    cameras = four_quadrants(video.width, video.height)
+    options.out.mkdir(parents=True, exist_ok=True)
+    config = _site_config(options, cameras)
+    progress.stage(
+        f"starting the site: {len(cameras)} cameras, {config.placement} placement, log {config.log}"
+    )
+    with Site(config, give_up_after=MAX_WORKER_DEATHS) as site:
+        progress.stage("streaming: gateway, log, shards and gallery at once")
+        _stream(site, video, cameras, progress)
+        stage_seconds = site.stage_seconds()
+        results = collect(site.log, site.topics)
+    write_results(options.out, results)
+    progress.stage("measuring the bare detector on the same frames")
+    report = build_report(config, cameras, results, stage_seconds)
+    if options.truth is not None:
+        progress.stage("scoring against the truth")
+        report.update(_score(options, video, cameras))
+    write_atomically(options.out / "report.json", json.dumps(report, indent=2).encode())
+    if options.pictures:
+        progress.stage("drawing journeys.png and mosaic.mp4")
+        draw_pictures(options.out, video.path, video.fps, cameras, results, progress)
+    return report
+
+
+def _look_at(options: DemoOptions) -> Video:
+    if options.num_frames is not None and options.num_frames < 1:
+        raise BadConfig(f"--frames is {options.num_frames}, expected at least 1")
+    try:
+        with av.open(str(options.video)) as container:
+            stream = container.streams.video[0]
+            total = stream.frames or 0
+            fps = float(stream.average_rate or 10)
+            width, height = stream.codec_context.width, stream.codec_context.height
+    except (OSError, av.FFmpegError, IndexError) as error:
+        raise SourceUnavailable(
+            f"cannot read video {options.video}: {error}; run `make setup` to fetch the sample, or give --video FILE"
+        ) from error
+    wanted = options.num_frames or total or 1_000_000
+    return Video(
+        path=options.video,
+        width=width,
+        height=height,
+        fps=fps,
+        num_frames=min(wanted, total) if total else wanted,
+    )
+
+
+def _site_config(options: DemoOptions, cameras: tuple[VirtualCamera, ...]) -> SiteConfig:
+    log = options.log
+    if not log:
+        path = options.out / "log.db"
+        for name in ("log.db", "log.db-wal", "log.db-shm"):
+            (options.out / name).unlink(missing_ok=True)
+        log = f"sqlite:///{path.absolute()}"
+    return SiteConfig(
+        site=SITE_NAME,
+        log=log,
+        topic_prefix="" if not options.log else f"demo-{time.time_ns():x}-",
+        cameras=tuple(
+            CameraConfig(id=camera.camera, clock_offset_s=camera.clock_offset_s) for camera in cameras
+        ),
+        placement=options.placement,
+        num_shards=options.num_shards,
+        metrics_port=0,
+    )
+
+
+def _stream(site: Site, video: Video, cameras: tuple[VirtualCamera, ...], progress: DemoProgress) -> None:
+    """Run the gateway in a process of its own, and tend the site until all is processed."""
+    virtual = VirtualSite(
+        video=video.path, cameras=cameras, topic=site.topics.frames, num_frames=video.num_frames,
+        reader_lag=ReaderLag(group=site.topics.shard_group, max_records=MAX_WAITING_FRAMES),
+    )  # fmt: skip
+    spawned = multiprocessing.get_context("spawn")
+    stop = spawned.Event()
+    process = spawned.Process(target=run_virtual_gateway, args=(virtual, site.config.log, stop), daemon=True)
+    process.start()
+    try:
+        while process.is_alive() or not site.drained():
+            site.tend()
+            progress.update(_standing(site, cameras))
+            process.join(0.25)
+            _check(process)
+    finally:
+        stop.set()
+        process.join(10)
+        process.kill()
+    progress.update(_standing(site, cameras))
+
+
+def run_virtual_gateway(virtual: VirtualSite, log: str, stop: Stop) -> None:
+    """Be the main function of the gateway's process."""
+    log_as_json()
+    stream_virtual_site(virtual, partial(open_log, log), stop)
+
+
+def _check(process: BaseProcess) -> None:
+    if process.exitcode not in (None, 0):
+        raise ClusterError(f"the gateway process ended with code {process.exitcode}; its log stands above")
+
+
+def _standing(site: Site, cameras: tuple[VirtualCamera, ...]) -> Standing:
+    frames = site.topics.frames
+    end = site.log.end_offsets(frames)
+    committed = site.log.committed(site.topics.shard_group, frames)
+    place = {
+        camera.camera: TopicPartition(frames, partition_for_key(camera.camera.encode(), len(end)))
+        for camera in cameras
+    }
+    return Standing(
+        produced={name: end[partition] for name, partition in place.items()},
+        processed={name: committed.get(partition, 0) for name, partition in place.items()},
+        num_identities=site.num_identities(),
+    )
+
+
+def _score(options: DemoOptions, video: Video, cameras: tuple[VirtualCamera, ...]) -> Mapping[str, Any]:
+    assert options.truth is not None
+    sequences = {sequence.name: sequence for sequence in read_sequences(options.truth)}
+    if TRUTH_SEQUENCE not in sequences:
+        raise BadConfig(f"{options.truth} holds {sorted(sequences)}, expected the truth of {TRUTH_SEQUENCE}")
+    truth = options.out / "truth"
+    sequence = sequences[TRUTH_SEQUENCE]
+    write_truth(truth, cameras, sequence.truth, num_frames=video.num_frames, frame_rate=video.fps)
+    return score(options.out, truth)

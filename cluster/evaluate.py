@@ -1,0 +1,87 @@
+"""Runs models over videos to score them against truth, and fetches what models need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from cluster.errors import BadConfig, SourceUnavailable
+from models.detector import Detector, ImageHW3
+from models.detectors import DetectorConfig, build_detector
+from pipeline.detections import Detections
+from pipeline.evaluation.detection import FrameBoxes, average_precision
+from pipeline.evaluation.mot import MotSequence, read_sequences
+
+BATCH = 8
+
+
+def evaluate_detector(
+    truth: Path, sequence_name: str, video: Path, config: DetectorConfig, num_frames: int | None = None
+) -> dict[str, Any]:
+    """Detect in every frame of a video, and score against MOTChallenge truth over the full frame.
+
+    Raises:
+        BadConfig: the truth does not hold the sequence.
+        SourceUnavailable: the video cannot be read.
+    """
+    sequences = {sequence.name: sequence for sequence in read_sequences(truth)}
+    if sequence_name not in sequences:
+        raise BadConfig(f"{truth} holds {sorted(sequences)}, not {sequence_name!r}; give --sequence NAME")
+    detector = build_detector(config)
+    pairs = list(_frames_with_truth(detector, video, sequences[sequence_name], num_frames))
+    result = average_precision(pairs)
+    return {
+        "sequence": sequence_name,
+        "detector": detector.version,
+        "frames": len(pairs),
+        "ap50": round(result.ap, 4),
+        "best_f1": round(result.best_f1, 4),
+        "best_f1_score": round(result.best_f1_score, 4),
+        "truth_boxes": result.num_truth_boxes,
+        "detections": result.num_predicted_boxes,
+    }
+
+
+def fetch_weights(cache: Path | None = None) -> dict[str, Any]:
+    """Make sure that the default detector can run here: fetch, verify and cache its weights, and export it.
+
+    Raises:
+        WeightsUnavailable: they are not to be had; the message names the remedies.
+    """
+    detector = build_detector(DetectorConfig(cache_dir="" if cache is None else str(cache)))
+    return {"detector": detector.version, "input_size": list(detector.input_size)}
+
+
+def _frames_with_truth(
+    detector: Detector, video: Path, sequence: MotSequence, num_frames: int | None
+) -> Iterator[FrameBoxes]:
+    total = min(num_frames or sequence.num_frames, sequence.num_frames)
+    scored = sequence.truth.confidences_R > 0
+    images: list[ImageHW3] = []
+    number = 0
+    for image in _images(video, total):
+        images.append(image)
+        if len(images) == BATCH or number + len(images) == total:
+            for raw, whole in zip(detector.detect(images), images, strict=True):
+                number += 1
+                seen = Detections.from_raw(raw, whole.shape[1], whole.shape[0])
+                here = scored & (sequence.truth.frames_R == number)
+                yield sequence.truth.boxes_R4[here], seen.boxes_N4, seen.scores_N
+            images = []
+
+
+def _images(video: Path, num_frames: int) -> Iterator[ImageHW3]:
+    try:
+        with av.open(str(video)) as container:
+            for index, frame in enumerate(container.decode(video=0)):
+                if index >= num_frames:
+                    return
+                yield np.asarray(frame.to_ndarray(format="bgr24"), np.uint8)
+    except (OSError, av.FFmpegError, IndexError) as error:
+        raise SourceUnavailable(
+            f"cannot read video {video}: {error}; run `make setup` to fetch the sample, or give --video FILE"
+        ) from error

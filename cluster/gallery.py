@@ -1,0 +1,132 @@
+"""Writes a site's identities: reads what the shards tell, in event time, and decides who is who.
+
+It is the only writer of its site. Offsets are committed up to the first undecided event, after the
+decisions are durable; a restart rebuilds the book from the identity log and reads on from there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+from cluster.config import SiteConfig
+from cluster.log.protocol import Log, Record, TopicPartition
+from cluster.metrics import Metrics
+from cluster.topics import Topics
+from pipeline.errors import BadInput
+from pipeline.identities import IdentityBook
+from pipeline.ordering import EventOrder, PlacedEvent
+from pipeline.records import DeadLetter, FrameRef, IdentityDecision, TrackletBatch, decode, encode
+
+_logger = logging.getLogger(__name__)
+
+
+class GalleryWriter:
+    """Decides identities until told to stop. All collaborators are passed in; one thread calls it."""
+
+    def __init__(
+        self, *, site: SiteConfig, topics: Topics, log: Log, book: IdentityBook, metrics: Metrics,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        self._site = site
+        self._topics = topics
+        self._log = log
+        self._book = book
+        self._metrics = metrics
+        self._clock_s = clock_s
+        self._order = EventOrder([camera.id for camera in site.cameras])
+        self._heard_s = dict.fromkeys((camera.id for camera in site.cameras), clock_s())
+        self._undelivered: list[tuple[str, bytes]] = []
+        self._next: dict[TopicPartition, int] = {}
+        self._committed: dict[TopicPartition, int] = {}
+        self._rebuild()
+        self._producer = log.producer()
+        self._consumer = log.consumer(topics.gallery_group, [topics.tracklets])
+
+    def step(self, timeout_s: float) -> int:
+        """Decide what can be decided now and return the number of records read.
+
+        Steps: 1 poll, 2 order by event time, 3 decide, 4 produce and flush, 5 commit.
+
+        Raises:
+            LogUnavailable: the log is away. What was decided is kept, and the next call goes on with it.
+        """
+        # Step 1
+        records = [] if self._undelivered else self._consumer.poll(self._site.batch_frames, timeout_s)
+        # Steps 2 and 3
+        for record in records:
+            self._take(record)
+        for camera in self._silent_cameras():
+            _logger.info("going on without a silent camera", extra={"camera": camera})
+            self._decide(self._order.stop_waiting_for(camera))
+        # Step 4
+        for topic, value in self._undelivered:
+            self._producer.produce(topic, value)
+        if self._undelivered:
+            self._producer.flush()
+            self._undelivered.clear()
+        # Step 5
+        self._commit()
+        self._metrics.gallery_appearances.set(len(self._book.gallery))
+        self._metrics.gallery_identities.set(self._book.num_identities)
+        return len(records)
+
+    def close(self) -> None:
+        """Leave the group and free the log's clients."""
+        self._consumer.close()
+        self._producer.close()
+
+    def _rebuild(self) -> None:
+        for record in self._log.read(self._topics.identities):
+            self._book.apply(decode(record.value, IdentityDecision))
+
+    def _take(self, record: Record) -> None:
+        self._next[record.topic_partition] = record.offset + 1
+        try:
+            batch = decode(record.value, TrackletBatch)
+        except BadInput as error:
+            self._bury(record.offset, str(error))
+            return
+        self._heard_s[batch.camera] = self._clock_s()
+        late = self._order.num_late
+        self._decide(self._order.push(batch, record.offset))
+        self._metrics.events_late.inc(self._order.num_late - late)
+
+    def _decide(self, events: Sequence[PlacedEvent]) -> None:
+        for placed in events:
+            try:
+                decision = self._book.decide(placed.camera, placed.event)
+                if decision is None:
+                    continue
+                self._book.apply(decision)
+            except BadInput as error:
+                self._bury(placed.offset, f"tracklet {placed.track}: {error}")
+                continue
+            self._undelivered.append((self._topics.identities, encode(decision)))
+            self._metrics.identity_decisions.labels(decision.kind.value).inc()
+
+    def _silent_cameras(self) -> list[str]:
+        now_s = self._clock_s()
+        patience_s = self._site.camera_patience_s
+        return [c for c in self._order.holding_back if now_s - self._heard_s.get(c, now_s) > patience_s]
+
+    def _commit(self) -> None:
+        pending = self._order.first_pending_offset
+        offsets = {
+            partition: offset if pending is None else min(offset, pending)
+            for partition, offset in self._next.items()
+        }
+        changed = {tp: offset for tp, offset in offsets.items() if self._committed.get(tp) != offset}
+        if changed:
+            self._consumer.commit(changed)
+            self._committed.update(changed)
+
+    def _bury(self, offset: int, detail: str) -> None:
+        self._metrics.gallery_rejected.inc()
+        _logger.warning("tracklet refused", extra={"detail": detail, "offset": offset})
+        letter = DeadLetter(
+            source=FrameRef(topic=self._topics.tracklets, partition=0, offset=offset),
+            cause="bad_tracklet", detail=detail, received_unix_ns=time.time_ns(),
+        )  # fmt: skip
+        self._undelivered.append((self._topics.dead_letters, encode(letter)))

@@ -1,0 +1,267 @@
+"""Turns the frames of some cameras into tracks: polls, perceives, follows, produces, commits.
+
+A shard owns the state of the cameras whose partitions it was given. One batch goes through completely
+before the next is fetched, and offsets are committed last, so that whatever dies, a frame is processed
+again rather than lost.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from cluster.config import SiteConfig
+from cluster.errors import LogUnavailable
+from cluster.log.protocol import Log, Record, TopicPartition
+from cluster.metrics import Metrics
+from cluster.topics import Topics
+from pipeline.camera import Camera, FollowedFrame
+from pipeline.detections import Detections
+from pipeline.errors import BadFrame
+from pipeline.frames import FrameHeader
+from pipeline.guard import FrameGuard
+from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Refusal
+from pipeline.records import DeadLetter, FrameRef, TrackletBatch, TrackletEvent, TrackletPhase, encode
+
+_NO_ROWS = np.zeros((0, 0), np.float32)
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """Is a record that passed the guard; `ended` ones carry no image."""
+
+    record: Record
+    header: FrameHeader
+
+    @property
+    def ref(self) -> FrameRef:
+        return FrameRef(topic=self.record.topic, partition=self.record.partition, offset=self.record.offset)
+
+    @property
+    def encoded(self) -> EncodedFrame:
+        key = (self.record.topic, self.record.partition, self.record.offset)
+        return EncodedFrame(key, self.record.value, self.header.width, self.header.height)
+
+
+class _Story(NamedTuple):
+    """Is an admitted frame and what was made of it; `followed` is None at the end of a stream."""
+
+    admitted: _Admitted
+    followed: FollowedFrame | None
+
+
+class _Output(NamedTuple):
+    """Is one record to write."""
+
+    topic: str
+    key: bytes | None
+    value: bytes
+
+
+class _Delivery(NamedTuple):
+    """Is all that a batch leaves: written first, committed after. Kept until both have worked."""
+
+    outputs: list[_Output]
+    offsets: dict[TopicPartition, int]
+
+
+class StreamShard:
+    """Processes batches until told to stop. All collaborators are passed in; one thread calls it."""
+
+    def __init__(
+        self, *, site: SiteConfig, topics: Topics, log: Log, perceiver: Perceiver, metrics: Metrics,
+        clock_ns: Callable[[], int] = time.time_ns,
+    ) -> None:  # fmt: skip
+        self._site = site
+        self._topics = topics
+        self._perceiver = perceiver
+        self._metrics = metrics
+        self._clock_ns = clock_ns
+        self._guard = FrameGuard(frozenset(camera.id for camera in site.cameras), site.frames)
+        self._cameras: dict[str, Camera] = {}
+        self._partition_of: dict[str, TopicPartition] = {}
+        self._buried: list[_Output] = []
+        self._undelivered: _Delivery | None = None
+        self._producer = log.producer()
+        self._consumer = log.consumer(topics.shard_group, [topics.frames], on_revoked=self._hand_over)
+
+    def step(self, timeout_s: float) -> int:
+        """Process one batch and return its number of records.
+
+        Steps: 1 poll, 2 guard, 3 detect, 4 follow, 5 embed, 6 produce and flush, 7 commit.
+
+        Raises:
+            LogUnavailable: the log is away. What was computed is kept, and the next call goes on with it.
+        """
+        if self._undelivered is not None:
+            self._deliver(self._undelivered)
+        # Step 1
+        with self._metrics.stage("poll"):
+            records = self._consumer.poll(self._site.batch_frames, timeout_s)
+        if not records:
+            return 0
+        self._metrics.batch_frames.observe(len(records))
+        # Step 2
+        with self._metrics.stage("guard"):
+            admitted = self._admit(records)
+        # Step 3
+        with self._metrics.stage("detect"):
+            seen = self._detect(admitted)
+        # Step 4
+        with self._metrics.stage("track"):
+            stories = self._follow(admitted, seen)
+        # Step 5
+        with self._metrics.stage("embed"):
+            batches = self._learn_appearances(stories)
+        # Steps 6 and 7
+        offsets = {record.topic_partition: record.offset + 1 for record in records}  # the last of each wins
+        self._deliver(_Delivery(self._outputs(stories, batches), offsets))
+        return len(records)
+
+    def _deliver(self, delivery: _Delivery) -> None:
+        self._undelivered = delivery
+        with self._metrics.stage("produce"):
+            for output in delivery.outputs:
+                self._producer.produce(output.topic, output.value, key=output.key)
+            self._producer.flush()
+        with self._metrics.stage("commit"):
+            owned = self._consumer.assignment()
+            self._consumer.commit({tp: offset for tp, offset in delivery.offsets.items() if tp in owned})
+        self._undelivered = None
+
+    def close(self) -> None:
+        """Leave the group and free the log's clients."""
+        self._consumer.close()
+        self._producer.close()
+
+    def _admit(self, records: Sequence[Record]) -> list[_Admitted]:
+        admitted = []
+        for record in records:
+            try:
+                header = self._guard.admit(record.headers, record.value)
+            except BadFrame as error:
+                self._bury(record, error.cause.value, str(error))
+                continue
+            self._partition_of[header.camera] = record.topic_partition
+            admitted.append(_Admitted(record, header))
+        return admitted
+
+    def _detect(self, admitted: Sequence[_Admitted]) -> Iterator[Detections | Refusal]:
+        """Return one result for each admitted frame that has an image, in order."""
+        frames = [frame.encoded for frame in admitted if not frame.header.ended]
+        return iter(self._perceiver.detect(frames) if frames else [])
+
+    def _follow(self, admitted: Sequence[_Admitted], seen: Iterator[Detections | Refusal]) -> list[_Story]:
+        stories = []
+        for frame in admitted:
+            if frame.header.ended:
+                stories.append(_Story(frame, None))
+                continue
+            detections = next(seen)
+            if isinstance(detections, Refusal):
+                self._bury(frame.record, detections.cause, detections.detail, frame.header.camera)
+                continue
+            followed = self._camera(frame.header.camera).follow(
+                frame.header, frame.ref, detections, self._perceiver.model_version
+            )
+            stories.append(_Story(frame, followed))
+        return stories
+
+    def _learn_appearances(self, stories: Sequence[_Story]) -> list[TrackletBatch]:
+        """Embed what the frames ask for, all at once, and collect each camera's news."""
+        requests = [
+            CropRequest(story.admitted.encoded, story.followed.sample_boxes_N4)
+            for story in stories
+            if story.followed is not None and story.followed.samples
+        ]
+        embedded = iter(self._perceiver.embed(requests) if requests else [])
+        news: dict[str, list[TrackletEvent]] = {}
+        last: dict[str, _Story] = {}
+        for story in stories:
+            camera = self._camera(story.admitted.header.camera)
+            if story.followed is None:
+                events = camera.finish()
+            elif story.followed.samples:
+                rows_ND = next(embedded)
+                self._metrics.embeddings.inc(len(rows_ND))
+                events = camera.learn_appearance(story.followed, rows_ND)
+            else:
+                events = camera.learn_appearance(story.followed, _NO_ROWS)
+            news.setdefault(camera.camera, []).extend(events)
+            last[camera.camera] = story
+        return [self._news_of(name, tuple(news[name]), story) for name, story in last.items()]
+
+    def _news_of(self, name: str, events: tuple[TrackletEvent, ...], last: _Story) -> TrackletBatch:
+        confirmed = sum(event.phase is TrackletPhase.CONFIRMED for event in events)
+        self._metrics.tracks.labels(name).inc(confirmed)
+        return TrackletBatch(
+            camera=name,
+            watermark_ns=self._camera(name).watermark_ns,
+            frame=last.admitted.ref,
+            events=events,
+            ended=last.followed is None,
+        )
+
+    def _outputs(self, stories: Sequence[_Story], batches: Sequence[TrackletBatch]) -> list[_Output]:
+        outputs, self._buried = self._buried, []
+        for header, followed in ((story.admitted.header, story.followed) for story in stories):
+            if followed is None:
+                continue
+            latency_s = max(0.0, (self._clock_ns() - header.produced_ns) / 1e9)
+            result = msgspec.structs.replace(followed.result, latency_s=latency_s)
+            outputs.append(_Output(self._topics.tracks, header.camera.encode(), encode(result)))
+            self._metrics.latency_seconds.observe(latency_s)
+            self._metrics.frames_processed.labels(header.camera).inc()
+            self._metrics.detections.labels(header.camera).inc(len(result.observations))
+        outputs.extend(_Output(self._topics.tracklets, b.camera.encode(), encode(b)) for b in batches)
+        return outputs
+
+    def _bury(self, record: Record, cause: str, detail: str, camera: str | None = None) -> None:
+        """Put a message that cannot be used among the dead letters; the stream goes on."""
+        letter = DeadLetter(
+            source=FrameRef(topic=record.topic, partition=record.partition, offset=record.offset),
+            cause=cause, detail=detail, camera=camera, received_unix_ns=self._clock_ns(),
+        )  # fmt: skip
+        self._buried.append(_Output(self._topics.dead_letters, None, encode(letter)))
+        self._metrics.dead_letters.labels(cause).inc()
+        _logger.warning("frame refused", extra={"cause": cause, "detail": detail, "offset": record.offset})
+
+    def _camera(self, name: str) -> Camera:
+        if name not in self._cameras:
+            self._cameras[name] = Camera(
+                name, self._site.tracker, self._site.tracklets, self._perceiver.class_names,
+                self._perceiver.embedder_version,
+            )  # fmt: skip
+        return self._cameras[name]
+
+    def _hand_over(self, partitions: frozenset[TopicPartition]) -> None:
+        """Forget the cameras of partitions that another shard takes over."""
+        gone = [camera for camera, partition in self._partition_of.items() if partition in partitions]
+        self._guard.forget(gone)
+        for camera in gone:
+            self._cameras.pop(camera, None)
+            del self._partition_of[camera]
+
+
+def run_until(
+    stopped: Callable[[], bool],
+    step: Callable[[float], int],
+    metrics: Metrics,
+    part: str,
+    retry_s: float = 1.0,
+) -> None:
+    """Call `step` until stopped; while the log is away, keep trying. Any other error is a bug and ends the run."""
+    while not stopped():
+        try:
+            step(0.2)
+        except LogUnavailable as error:
+            metrics.log_errors.labels(part).inc()
+            _logger.warning("log unavailable, trying again", extra={"part": part, "error": str(error)})
+            time.sleep(retry_s)

@@ -1,0 +1,46 @@
+"""Names camweave's topics and consumer groups, and fixes the partition counts."""
+
+from dataclasses import dataclass
+from typing import Self
+
+from cluster.log.protocol import Topic
+
+NUM_FRAME_PARTITIONS = 64
+"""More than shards will ever be: adding partitions later would remap cameras."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topics:
+    """Holds the names of one site's topics and groups; a prefix keeps sites apart on one log."""
+
+    frames: str
+    tracks: str
+    tracklets: str
+    identities: str
+    dead_letters: str
+    shard_group: str
+    gallery_group: str
+
+    @classmethod
+    def with_prefix(cls, prefix: str = "") -> Self:
+        """Name the topics `<prefix>frames`, `<prefix>tracks`, ..."""
+        return cls(
+            frames=f"{prefix}frames", tracks=f"{prefix}tracks", tracklets=f"{prefix}tracklets",
+            identities=f"{prefix}identities", dead_letters=f"{prefix}dead-letters",
+            shard_group=f"{prefix}shards", gallery_group=f"{prefix}gallery",
+        )  # fmt: skip
+
+    def declare(self, *, frames_retention_bytes: int = -1, results_retention_s: float = -1.0) -> list[Topic]:
+        """Describe the topics for `Log.create_topics`.
+
+        `tracklets` and `identities` have one partition each: the gallery is the single writer of a site.
+        """
+        return [
+            Topic(
+                name=self.frames, num_partitions=NUM_FRAME_PARTITIONS, retention_bytes=frames_retention_bytes
+            ),
+            Topic(name=self.tracks, num_partitions=NUM_FRAME_PARTITIONS, retention_s=results_retention_s),
+            Topic(name=self.tracklets, num_partitions=1, retention_s=results_retention_s),
+            Topic(name=self.identities, num_partitions=1),
+            Topic(name=self.dead_letters, num_partitions=1, retention_s=results_retention_s),
+        ]

@@ -1,0 +1,209 @@
+"""Builds detectors from configuration: NanoDet by default, or one of torchvision's by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import torch
+
+from models.boxes import Selection
+from models.checks import check, check_images
+from models.detector import Detector, ImageHW3, RawDetections
+from models.errors import ModelError
+from models.execution import (
+    OPSET,
+    Execution,
+    OnnxExecution,
+    TorchExecution,
+    onnx_device,
+    onnx_model,
+    resolve_device,
+    usable_cores,
+)
+from models.nanodet import COCO_CLASSES, SIZE_MULTIPLE, NanoDet, NanoDetPredictor, load_tfjs
+from models.tfjs import read_tfjs_weights
+from models.torchvision_detector import (
+    TorchvisionExecution,
+    read_torchvision_weights,
+    torchvision_categories,
+    torchvision_input_size,
+    torchvision_names,
+    torchvision_network,
+)
+from models.weights import NANODET, WeightStore, default_cache_dir
+
+NANODET_SIZE: Final = (352, 448)
+"""Near the shape of most cameras' images; more accurate than the square it was trained on, at less cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetectorConfig:
+    """Says which detector to run, how, and what it should report."""
+
+    name: str = "nanodet"
+    """`nanodet`, or the name of a torchvision detection model such as `fasterrcnn_mobilenet_v3_large_320_fpn`."""
+    execution: Literal["onnxruntime", "torch"] = "onnxruntime"
+    """What runs the network. torchvision's own models always run in torch."""
+    device: str = "auto"
+    """`auto` (CUDA when there), `cpu`, `cuda` or `cuda:N`."""
+    input_size: tuple[int, int] | None = None
+    """(height, width) that images are stretched to, multiples of 32; None is the detector's own."""
+    score_threshold: float = 0.05
+    """Detections that score less are dropped; low, because a tracker makes use of weak ones."""
+    nms_iou: float = 0.65
+    """Of two boxes of one class that overlap by more than this IoU, the weaker is dropped."""
+    max_detections: int = 300
+    """At most so many a frame."""
+    classes: tuple[str, ...] = ("person",)
+    """What to look for; empty means all classes that the network knows."""
+    threads: int = 0
+    """CPU threads; 0 is one a usable core. With torch they are the process's, as torch has them."""
+    half: bool = True
+    """Whether convolutions run in half precision on CUDA."""
+    weights_dir: str = ""
+    """A directory that holds the weight files already, for sites without a network."""
+    cache_dir: str = ""
+    """Where fetched weights and exported networks are kept; empty is `~/.cache/camweave`."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges.
+
+        Raises:
+            ModelError: when a value is out of its range.
+        """
+        check(self.execution in ("onnxruntime", "torch"), "execution", self.execution, "onnxruntime or torch")
+        check(
+            0 <= self.score_threshold < 1, "score_threshold", self.score_threshold, "at least 0 and below 1"
+        )
+        check(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "above 0 and at most 1")
+        check(self.max_detections > 0, "max_detections", self.max_detections, "at least 1")
+        check(self.threads >= 0, "threads", self.threads, "0 (all cores) or more")
+        if self.input_size is not None:
+            sized = all(side > 0 and side % SIZE_MULTIPLE == 0 for side in self.input_size)
+            check(sized and len(self.input_size) == 2, "input_size", self.input_size, "two multiples of 32")
+
+
+class NetworkDetector:
+    """Detects with one network, executed in whatever way it was built with."""
+
+    def __init__(
+        self, execution: Execution, *, version: str, class_names: tuple[str, ...], input_size: tuple[int, int]
+    ) -> None:
+        self._execution = execution
+        self._version = version
+        self._class_names = class_names
+        self._input_size = input_size
+
+    @property
+    def version(self) -> str:
+        """Name and weights digest."""
+        return self._version
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The class of each label index."""
+        return self._class_names
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that images are stretched to."""
+        return self._input_size
+
+    def detect(self, images: Sequence[ImageHW3]) -> list[RawDetections]:
+        """Detect in images of any size, uint8 BGR, each H x W x 3; one result an image, in order.
+
+        Raises:
+            ModelError: when an image has another shape or type; names its index.
+        """
+        check_images(images)
+        return self._execution.run(images) if images else []
+
+
+def build_detector(config: DetectorConfig) -> Detector:
+    """Build the configured detector with its published weights.
+
+    Raises:
+        ModelError: when the name or a class is unknown; names the nearest known one.
+        WeightsUnavailable: when its weights are not to be had.
+        WeightsCorrupt: when a weight file is not what it must be.
+        DeviceUnavailable: when this machine lacks the device.
+    """
+    cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
+    weights_dir = Path(config.weights_dir).expanduser() if config.weights_dir else None
+    if config.name == "nanodet":
+        return _build_nanodet(config, cache_dir, weights_dir)
+    known = ("nanodet", *torchvision_names())
+    if config.name not in known:
+        raise ModelError(f"detector {config.name!r} is unknown; {_nearest(config.name, known)}")
+    return _build_torchvision(config, cache_dir, weights_dir)
+
+
+def load_nanodet(store: WeightStore) -> NanoDet:
+    """Build NanoDet with its published weights, ready to be run or trained.
+
+    Raises:
+        WeightsUnavailable: when the weights are not to be had.
+        WeightsCorrupt: when a weight file is not what it must be.
+    """
+    files = store.read(NANODET)
+    network = NanoDet()
+    load_tfjs(network, read_tfjs_weights(files["nanodet.json"], files["nanodet.bin"]))
+    return network
+
+
+def _build_nanodet(config: DetectorConfig, cache_dir: Path, weights_dir: Path | None) -> NetworkDetector:
+    size = config.input_size or NANODET_SIZE
+    selection = _selection(config, COCO_CLASSES)
+    predictor = NanoDetPredictor(load_nanodet(WeightStore(cache_dir, weights_dir)), *size)
+    version = f"nanodet@{NANODET.digest[:12]}"
+    execution: Execution
+    if config.execution == "torch":
+        _limit_torch_threads(config)
+        execution = TorchExecution(predictor, size, selection, resolve_device(config.device), config.half)
+    else:
+        device = onnx_device(config.device)
+        path = cache_dir / "onnx" / f"{version}-{size[0]}x{size[1]}-opset{OPSET}.onnx"
+        model = onnx_model(predictor, size, path)
+        execution = OnnxExecution(model, size, selection, device, config.threads or usable_cores())
+    return NetworkDetector(execution, version=version, class_names=COCO_CLASSES, input_size=size)
+
+
+def _build_torchvision(config: DetectorConfig, cache_dir: Path, weights_dir: Path | None) -> NetworkDetector:
+    names = torchvision_categories(config.name)
+    selection = _selection(config, names)
+    device = resolve_device(config.device)
+    _limit_torch_threads(config)
+    state, digest = read_torchvision_weights(config.name, cache_dir, weights_dir)
+    network = torchvision_network(config.name, state, config.input_size)
+    return NetworkDetector(
+        TorchvisionExecution(network, selection, device, config.half),
+        version=f"{config.name}@{digest[:12]}",
+        class_names=names,
+        input_size=torchvision_input_size(network),
+    )
+
+
+def _limit_torch_threads(config: DetectorConfig) -> None:
+    if config.threads:
+        torch.set_num_threads(config.threads)
+
+
+def _selection(config: DetectorConfig, names: tuple[str, ...]) -> Selection:
+    for name in config.classes:
+        if name not in names:
+            raise ModelError(f"{config.name} knows no class {name!r}; {_nearest(name, names)}")
+    return Selection(
+        score_threshold=config.score_threshold,
+        nms_iou=config.nms_iou,
+        max_detections=config.max_detections,
+        labels=tuple(sorted({names.index(name) for name in config.classes})) or tuple(range(len(names))),
+    )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"did you mean {close[0]!r}? Known: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Owns what is known about a scene: frame, detections, tracks, identities, as plain values and functions."""

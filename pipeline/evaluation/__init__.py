@@ -1,0 +1,1 @@
+"""Owns the scores: detections, tracks and identities compared with truth."""

@@ -1,0 +1,190 @@
+"""Gathers the appearance of a camera's tracks, and says when the gallery must hear of one.
+
+Samples are taken rarely (a new track a few in quick succession, a known one now and then) and only from
+boxes that show one object well. What is sampled and told depends on frames alone, never on how they were
+batched, so that a replay tells the same story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.detections import Detections
+from pipeline.records import TrackletEvent, TrackletPhase
+from pipeline.tracker import TrackerUpdate
+
+NS = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackletConfig:
+    """Says how often a track is looked at, and when it is known well enough."""
+
+    min_samples: int = 4
+    """Samples that a track needs before the gallery is asked who it is."""
+    max_wait_s: float = 2.0
+    """Seconds after which the gallery is asked with fewer samples, if there is one."""
+    sample_interval_s: float = 0.25
+    """Seconds between samples until there are `min_samples`."""
+    refresh_interval_s: float = 2.0
+    """Seconds between samples afterwards."""
+    update_similarity: float = 0.98
+    """The gallery is told again when the mean appearance has moved below this cosine similarity."""
+    max_overlap: float = 0.35
+    """A box covered by another one by more than this share of its area is not sampled."""
+    min_height: float = 40.0
+    """Pixels of the source frame below which a box shows too little to be sampled."""
+
+
+class SampleRequest(NamedTuple):
+    """Asks for the embedding of one detection of the frame."""
+
+    detection: int
+    track: str
+    weight: float
+
+
+@dataclass(slots=True)
+class _Tracklet:
+    start_ns: int
+    label: str
+    box: tuple[float, float, float, float]
+    confirmed_ns: int = -1
+    last_request_ns: int = -1
+    num_requests: int = 0
+    num_samples: int = 0
+    weighted_sum: NDArray[np.float32] | None = None
+    told: NDArray[np.float32] | None = None
+    beside: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class CameraTracklets:
+    """Holds the tracklets of one camera."""
+
+    config: TrackletConfig
+    embedder: str
+    class_names: tuple[str, ...]
+    _open: dict[str, _Tracklet] = field(default_factory=dict)
+
+    def observe(
+        self, update: TrackerUpdate, detections: Detections, at_ns: int, size: tuple[int, int]
+    ) -> list[SampleRequest]:
+        """Note the frame's tracks and return the detections worth embedding; `size` is (width, height)."""
+        covered = covered_share(detections.boxes_N4)
+        present = {track for track in update.track_ids if track is not None}
+        requests = []
+        for index, (track, confirmed) in enumerate(zip(update.track_ids, update.confirmed, strict=True)):
+            if track is None:
+                continue
+            tracklet = self._note(track, index, detections, at_ns)
+            if tracklet.told is None:
+                tracklet.beside |= present
+            if not confirmed:
+                continue
+            if tracklet.confirmed_ns < 0:
+                tracklet.confirmed_ns = at_ns
+            if self._is_due(tracklet, at_ns) and self._shows_well(
+                detections.boxes_N4[index], covered[index], size
+            ):
+                tracklet.last_request_ns = at_ns
+                tracklet.num_requests += 1
+                height = float(detections.boxes_N4[index, 3] - detections.boxes_N4[index, 1])
+                weight = float(detections.scores_N[index]) * (1.0 - float(covered[index])) * height
+                requests.append(SampleRequest(index, track, weight))
+        return requests
+
+    def add_samples(self, requests: Sequence[SampleRequest], embeddings_ND: NDArray[np.float32]) -> None:
+        """Fold the embeddings asked for by `observe` into their tracklets' weighted means."""
+        for request, embedding_D in zip(requests, embeddings_ND, strict=True):
+            tracklet = self._open.get(request.track)
+            if tracklet is None or not np.isfinite(embedding_D).all():
+                continue
+            weighted = embedding_D * np.float32(request.weight)
+            tracklet.weighted_sum = (
+                weighted if tracklet.weighted_sum is None else tracklet.weighted_sum + weighted
+            )
+            tracklet.num_samples += 1
+
+    def news(self, ended: Sequence[str], at_ns: int) -> tuple[TrackletEvent, ...]:
+        """Return what the gallery must hear after this frame, and forget the tracks that have ended."""
+        events = []
+        for track, tracklet in self._open.items():
+            if track not in ended and (phase := self._phase(tracklet, at_ns)) is not None:
+                events.append(self._event(track, tracklet, phase, at_ns))
+        for track in ended:
+            last = self._open.pop(track, None)
+            if last is None:
+                continue
+            if last.told is None and last.num_samples:
+                events.append(self._event(track, last, TrackletPhase.CONFIRMED, at_ns))
+            if last.told is not None:
+                events.append(self._event(track, last, TrackletPhase.ENDED, at_ns))
+        return tuple(events)
+
+    def _note(self, track: str, index: int, detections: Detections, at_ns: int) -> _Tracklet:
+        left, top, right, bottom = (float(v) for v in detections.boxes_N4[index])
+        tracklet = self._open.get(track)
+        if tracklet is None:
+            label = self.class_names[int(detections.labels_N[index])]
+            tracklet = self._open[track] = _Tracklet(at_ns, label, (left, top, right, bottom))
+        tracklet.box = (left, top, right, bottom)
+        return tracklet
+
+    def _is_due(self, tracklet: _Tracklet, at_ns: int) -> bool:
+        if tracklet.last_request_ns < 0:
+            return True
+        young = tracklet.num_requests < self.config.min_samples
+        interval_s = self.config.sample_interval_s if young else self.config.refresh_interval_s
+        return at_ns - tracklet.last_request_ns >= interval_s * NS
+
+    def _shows_well(self, box_4: NDArray[np.float32], covered: float, size: tuple[int, int]) -> bool:
+        width, height = size
+        left, top, right, bottom = (float(v) for v in box_4)
+        inside = left > 1 and top > 1 and right < width - 1 and bottom < height - 1
+        return inside and covered <= self.config.max_overlap and bottom - top >= self.config.min_height
+
+    def _phase(self, tracklet: _Tracklet, at_ns: int) -> TrackletPhase | None:
+        if tracklet.weighted_sum is None:
+            return None
+        if tracklet.told is None:
+            waited_s = (at_ns - tracklet.confirmed_ns) / NS
+            ready = tracklet.num_samples >= self.config.min_samples or waited_s >= self.config.max_wait_s
+            return TrackletPhase.CONFIRMED if ready else None
+        moved = float(_unit(tracklet.weighted_sum) @ tracklet.told) < self.config.update_similarity
+        return TrackletPhase.UPDATED if moved else None
+
+    def _event(self, track: str, tracklet: _Tracklet, phase: TrackletPhase, at_ns: int) -> TrackletEvent:
+        assert tracklet.weighted_sum is not None, "the gallery hears only of tracks with an appearance"
+        tracklet.told = _unit(tracklet.weighted_sum)
+        return TrackletEvent(
+            track=track, phase=phase, at_ns=at_ns, start_ns=tracklet.start_ns, label=tracklet.label,
+            box=tracklet.box, num_samples=tracklet.num_samples,
+            beside=tuple(sorted(tracklet.beside - {track})) if phase is TrackletPhase.CONFIRMED else (),
+            embedding=tracklet.told.astype("<f4").tobytes(), embedder=self.embedder,
+        )  # fmt: skip
+
+
+def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return for each box the largest share of its area that another box covers; shape N.
+
+    Only a box that stands nearer to the camera (its lower edge is lower in the picture) can cover one.
+    """
+    if len(boxes_N4) < 2:
+        return np.zeros(len(boxes_N4), np.float32)
+    left_top = np.maximum(boxes_N4[:, None, :2], boxes_N4[None, :, :2])
+    right_bottom = np.minimum(boxes_N4[:, None, 2:], boxes_N4[None, :, 2:])
+    shared_NN = np.clip(right_bottom - left_top, 0, None).prod(axis=2)
+    area_N = np.maximum((boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(axis=1), 1e-6)
+    share_NN = shared_NN / area_N[:, None]
+    share_NN[boxes_N4[None, :, 3] <= boxes_N4[:, 3, None]] = 0.0
+    return share_NN.max(axis=1).astype(np.float32)
+
+
+def _unit(vector_D: NDArray[np.float32]) -> NDArray[np.float32]:
+    return (vector_D / max(float(np.linalg.norm(vector_D)), 1e-12)).astype(np.float32)

@@ -1,0 +1,116 @@
+"""Runs the benchmarks: `python -m tests.benchmarks [--frames N] [--kafka HOST:PORT]`.
+
+Ratios are taken in one run on one machine, and each is written as a line of runs/bench.jsonl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+from cluster.metrics_directory import make_metrics_directory
+
+make_metrics_directory()
+
+from cluster.config import CameraConfig, SiteConfig  # noqa: E402  # prometheus_client reads the environment at import
+from cluster.demo.report import bare_detector_fps  # noqa: E402
+from cluster.gateway.virtual import VirtualSite, stream_virtual_site  # noqa: E402
+from cluster.log.open import open_log  # noqa: E402
+from cluster.site import Site  # noqa: E402
+from cluster.topics import Topics  # noqa: E402
+from models.detectors import build_detector  # noqa: E402
+from models.embedders import build_embedder  # noqa: E402
+from pipeline.virtual_cameras import four_quadrants  # noqa: E402
+from tests.benchmarks.bench_lines import write_header, write_line  # noqa: E402
+from tests.benchmarks.plain_script import run_plain_script  # noqa: E402
+
+VIDEO = Path(".cache/video/vtest.avi")
+VIDEO_SIZE = (768, 576)
+
+
+class NeverStop:
+    """Is a stop that never comes."""
+
+    def is_set(self) -> bool:
+        """Never."""
+        return False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Never."""
+        return False
+
+
+def main() -> None:
+    """Measure the whole pipeline against its own detector and against a plain script."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--frames", type=int, default=100, help="video frames; four views are made of each")
+    parser.add_argument("--kafka", metavar="HOST:PORT", help="also through this Kafka")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="the best of so many rounds counts, for each side alike"
+    )
+    options = parser.parse_args()
+    write_header()
+    with tempfile.TemporaryDirectory() as folder:
+        logs = {"sqlite": f"sqlite:///{folder}/bench.db"}
+        if options.kafka:
+            logs["kafka"] = f"kafka://{options.kafka}"
+        for name, url in logs.items():
+            compare_end_to_end(name, url, options.frames, options.rounds)
+
+
+def compare_end_to_end(name: str, log_url: str, num_frames: int, rounds: int) -> None:
+    """Process the same JPEGs with the site (fused), with the detector alone, and with the plain script."""
+    bare, plain, ours = [], [], []
+    for index in range(rounds):
+        config = site_config(log_url, prefix=f"bench-{time.time_ns():x}-{index}-")
+        frames = fill_log(config, num_frames)
+        bare.append(bare_detector_fps(config, [jpeg for _, jpeg in frames]))
+        eager = build_detector(dataclasses.replace(config.detector, execution="torch"))
+        plain.append(run_plain_script(frames, eager, build_embedder(config.embedder)).fps)
+        ours.append(site_fps(config))
+    write_line(
+        f"end to end / bare detector, {name}", max(ours), max(bare), max(ours) / max(bare), 0.75, "frames/s"
+    )
+    write_line(
+        f"end to end / plain script, {name}", max(ours), max(plain), max(ours) / max(plain), 1.8, "frames/s"
+    )
+
+
+def site_config(log_url: str, prefix: str) -> SiteConfig:
+    """Describe a site of the four virtual cameras."""
+    cameras = tuple(CameraConfig(id=camera.camera) for camera in four_quadrants(*VIDEO_SIZE))
+    return SiteConfig(log=log_url, topic_prefix=prefix, cameras=cameras, metrics_port=-1)
+
+
+def fill_log(config: SiteConfig, num_frames: int) -> list[tuple[str, bytes]]:
+    """Put the frames into the log beforehand, so that encoding them is not measured; return them too."""
+    topics = Topics.with_prefix(config.topic_prefix)
+    log = open_log(config.log)
+    log.create_topics(topics.declare())
+    virtual = VirtualSite(
+        video=VIDEO, cameras=four_quadrants(*VIDEO_SIZE), topic=topics.frames, num_frames=num_frames
+    )
+    stream_virtual_site(virtual, lambda: open_log(config.log), NeverStop())
+    frames = [
+        (record.key.decode(), record.value)
+        for record in log.read(topics.frames)
+        if record.key and record.value
+    ]
+    log.close()
+    return frames
+
+
+def site_fps(config: SiteConfig) -> float:
+    """Process all frames in the log, and return frames a second from the first batch's results to the last's."""
+    with Site(config, give_up_after=3) as site:
+        site.wait_until_drained(timeout_s=600)
+        written_ms = [record.timestamp_ms for record in site.log.read(site.topics.tracks)]
+    first_ms, last_ms = min(written_ms), max(written_ms)
+    return sum(at_ms > first_ms for at_ms in written_ms) / ((last_ms - first_ms) / 1e3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.embedders import EmbedderConfig, build_embedder
+from models.errors import ModelError
+from tests.models.conftest import noise
+
+EMBEDDER = build_embedder(EmbedderConfig())
+sizes = st.tuples(st.integers(1, 90), st.integers(1, 60))
+
+
+@settings(max_examples=40)
+@given(st.lists(sizes, min_size=1, max_size=6), st.randoms(use_true_random=False))
+def test_embeddings_have_unit_length_and_follow_their_crops(shapes, random):
+    crops = [noise(*shape, seed) for seed, shape in enumerate(shapes)]
+    embeddings = EMBEDDER.embed(crops)
+    assert embeddings.dtype == np.float32
+    assert embeddings.shape == (len(crops), EMBEDDER.dimension)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, rtol=1e-5)
+    order = random.sample(range(len(crops)), len(crops))
+    np.testing.assert_array_equal(EMBEDDER.embed([crops[i] for i in order]), embeddings[order])
+
+
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_a_crop_of_one_colour_is_embedded_however_dark_or_bright(level):
+    embedding = EMBEDDER.embed([np.full((1, 1, 3), level, np.uint8)])
+    assert np.isfinite(embedding).all()
+    assert np.linalg.norm(embedding) == pytest.approx(1, rel=1e-5)
+
+
+def test_no_crops_give_no_rows():
+    assert EMBEDDER.embed([]).shape == (0, EMBEDDER.dimension)
+
+
+@pytest.mark.parametrize(
+    "bad", [np.zeros((0, 5, 3), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)]
+)
+def test_a_crop_that_is_no_image_is_named_by_its_index(bad):
+    with pytest.raises(ModelError, match="image 1 is"):
+        EMBEDDER.embed([noise(8, 8), bad])
+
+
+def people(frame: np.ndarray, detector) -> list[np.ndarray]:
+    (raw,) = detector("onnxruntime").detect([frame])
+    height, width = frame.shape[:2]
+    boxes = (raw.boxes_N4[raw.scores_N > 0.5] * [width, height, width, height]).round().astype(int)
+    return [frame[top:bottom, left:right] for left, top, right, bottom in boxes]
+
+
+def test_people_stay_recognisable_under_another_camera_s_gain_white_balance_and_compression(frames, detector):
+    crops = people(frames[8], detector)
+    gains = np.array([0.9, 1.0, 1.1]) * 0.85
+    seen = [np.clip(crop * gains, 0, 255).astype(np.uint8) for crop in crops]
+    seen = [cv2.imdecode(cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, 75])[1], 1) for crop in seen]
+    similarity = EMBEDDER.embed(seen) @ EMBEDDER.embed(crops).T
+    assert len(crops) >= 4
+    assert similarity.argmax(axis=1).tolist() == list(range(len(crops)))
+    assert similarity.diagonal().min() > 0.85
+
+
+def test_the_version_changes_with_the_settings():
+    other = build_embedder(EmbedderConfig(num_stripes=6))
+    assert EMBEDDER.version.startswith("stripes@")
+    assert other.version != EMBEDDER.version
+    assert other.embed([noise(20, 10)]).shape == (1, other.dimension)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_stripes": 0}, "num_stripes"),
+        ({"hue_bins": 65}, "hue_bins"),
+        ({"ignored_width": 0.5}, "ignored_width"),
+    ],
+)
+def test_settings_out_of_range_are_refused(changes, message):
+    with pytest.raises(ModelError, match=message):
+        EmbedderConfig(**changes)

@@ -1,0 +1,131 @@
+import numpy as np
+import pytest
+
+from pipeline.detections import Detections
+from pipeline.records import TrackletPhase
+from pipeline.tracker import TrackerUpdate
+from pipeline.tracklets import CameraTracklets, SampleRequest, TrackletConfig, covered_share
+
+NS = 1_000_000_000
+SIZE = (640, 480)
+LOOK = np.eye(4, dtype=np.float32)
+
+
+def boxes(*rows: tuple[float, float, float, float]) -> Detections:
+    n = len(rows)
+    return Detections(
+        np.array(rows, np.float32).reshape(n, 4), np.full(n, 0.9, np.float32), np.zeros(n, np.int64)
+    )
+
+
+def seen(*tracks: str | None, confirmed: bool = True) -> TrackerUpdate:
+    flags = tuple(track is not None and confirmed for track in tracks)
+    return TrackerUpdate(track_ids=tracks, confirmed=flags, newly_confirmed=(), ended=(), abandoned=())
+
+
+PERSON = (100.0, 100.0, 150.0, 220.0)
+OTHER = (300.0, 100.0, 350.0, 220.0)
+
+
+@pytest.fixture
+def tracklets() -> CameraTracklets:
+    config = TrackletConfig(min_samples=2, sample_interval_s=0.5, refresh_interval_s=2.0, max_wait_s=3.0)
+    return CameraTracklets(config, "e@1", ("person",))
+
+
+def observe(
+    tracklets: CameraTracklets, at_s: float, *tracks: str, at: Detections | None = None
+) -> list[SampleRequest]:
+    detections = at or boxes(*(PERSON, OTHER)[: len(tracks)])
+    return tracklets.observe(seen(*tracks), detections, round(at_s * NS), SIZE)
+
+
+def sample(tracklets: CameraTracklets, at_s: float, look: np.ndarray) -> None:
+    requests = observe(tracklets, at_s, "t")
+    tracklets.add_samples(requests, np.stack([look] * len(requests)) if requests else np.zeros((0, 4)))
+
+
+def test_a_young_track_is_sampled_at_the_short_interval_and_a_known_one_at_the_long(
+    tracklets: CameraTracklets,
+) -> None:
+    asked = [at_s for at_s in np.arange(0, 6, 0.25) if observe(tracklets, float(at_s), "t")]
+    assert asked == [0.0, 0.5, 2.5, 4.5]
+
+
+def test_a_track_that_is_not_confirmed_is_not_sampled(tracklets: CameraTracklets) -> None:
+    assert tracklets.observe(seen("t", confirmed=False), boxes(PERSON), 0, SIZE) == []
+
+
+@pytest.mark.parametrize(
+    "box", [(0.0, 100.0, 50.0, 220.0), (100.0, 100.0, 110.0, 130.0), (600.0, 300.0, 640.0, 480.0)], ids=str
+)
+def test_a_box_at_the_edge_or_too_small_is_not_sampled(
+    tracklets: CameraTracklets, box: tuple[float, float, float, float]
+) -> None:
+    assert observe(tracklets, 0, "t", at=boxes(box)) == []
+
+
+def test_who_stands_behind_another_is_not_sampled_and_who_stands_in_front_is(
+    tracklets: CameraTracklets,
+) -> None:
+    behind, front = (100.0, 100.0, 150.0, 200.0), (110.0, 110.0, 160.0, 220.0)
+    requests = observe(tracklets, 0, "behind", "front", at=boxes(behind, front))
+    assert [request.track for request in requests] == ["front"]
+
+
+def test_the_gallery_hears_of_a_track_once_it_has_enough_samples(tracklets: CameraTracklets) -> None:
+    sample(tracklets, 0, LOOK[0])
+    assert tracklets.news((), 0) == ()
+    sample(tracklets, 0.5, LOOK[0])
+    (event,) = tracklets.news((), NS // 2)
+    assert (event.phase, event.track, event.num_samples) == (TrackletPhase.CONFIRMED, "t", 2)
+    np.testing.assert_allclose(np.frombuffer(event.embedding, "<f4"), LOOK[0])
+    assert tracklets.news((), NS // 2) == ()
+
+
+def test_the_gallery_hears_of_a_track_with_fewer_samples_when_it_has_waited_long_enough(
+    tracklets: CameraTracklets,
+) -> None:
+    sample(tracklets, 0, LOOK[0])
+    assert tracklets.news((), 3 * NS - 1) == ()
+    assert [event.phase for event in tracklets.news((), 3 * NS)] == [TrackletPhase.CONFIRMED]
+
+
+def test_an_update_is_told_only_when_the_look_has_changed(tracklets: CameraTracklets) -> None:
+    for at_s, look in ((0, LOOK[0]), (0.5, LOOK[0])):
+        sample(tracklets, at_s, look)
+    tracklets.news((), NS)
+    sample(tracklets, 3, LOOK[0])
+    assert tracklets.news((), 3 * NS) == ()
+    sample(tracklets, 6, LOOK[1])
+    assert [event.phase for event in tracklets.news((), 6 * NS)] == [TrackletPhase.UPDATED]
+
+
+def test_a_short_track_is_told_of_when_it_ends(tracklets: CameraTracklets) -> None:
+    sample(tracklets, 0, LOOK[0])
+    events = tracklets.news(("t",), NS)
+    assert [event.phase for event in events] == [TrackletPhase.CONFIRMED, TrackletPhase.ENDED]
+
+
+def test_a_track_without_any_sample_ends_in_silence_and_is_forgotten(tracklets: CameraTracklets) -> None:
+    tracklets.observe(seen("t", confirmed=False), boxes(PERSON), 0, SIZE)
+    assert tracklets.news(("t",), NS) == ()
+    assert not tracklets._open
+
+
+def test_tracks_seen_in_one_frame_are_told_as_beside_each_other(tracklets: CameraTracklets) -> None:
+    for at_s in (0, 0.5):
+        requests = observe(tracklets, at_s, "a", "b")
+        tracklets.add_samples(requests, LOOK[: len(requests)])
+    events = {event.track: event.beside for event in tracklets.news((), NS)}
+    assert events == {"a": ("b",), "b": ("a",)}
+
+
+def test_a_sample_that_is_not_finite_is_left_out(tracklets: CameraTracklets) -> None:
+    sample(tracklets, 0, np.full(4, np.nan, np.float32))
+    assert tracklets.news((), 10 * NS) == ()
+
+
+def test_covered_share_counts_only_what_stands_in_front() -> None:
+    rows = np.array([(0, 0, 10, 10), (5, 0, 15, 20)], np.float32)
+    np.testing.assert_allclose(covered_share(rows), [0.5, 0.0])
