@@ -1,6 +1,6 @@
 """Wraps plain classes as Ray actors, in as few lines as it takes.
 
-Each actor runs one pull loop (`run`) and answers `stop` and `health` meanwhile from a thread of its own
+Each actor runs one pull loop (`run`) and answers `stop` and `num_partitions` meanwhile from a thread of its own
 (concurrency group `control`). Ray restarts an actor that dies; whoever called `run` calls it again.
 """
 
@@ -107,9 +107,9 @@ class _PullActor:
         self._stop.set()
 
     @ray.method(concurrency_group="control")
-    def health(self) -> str:
-        """Answer while `run` is busy."""
-        return self.part
+    def num_partitions(self) -> int:
+        """Return how many partitions the worker owns; answers while `run` is busy."""
+        return 0 if self._worker is None else self._worker.num_partitions
 
 
 @_actor(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})

@@ -37,6 +37,8 @@ class GalleryWriter:
         self._clock_s = clock_s
         self._order = EventOrder([camera.id for camera in site.cameras])
         self._heard_s = dict.fromkeys((camera.id for camera in site.cameras), clock_s())
+        self.num_partitions = 0
+        """Partitions of the tracklet topic that this writer owns: one, once it has joined."""
         self._undelivered: list[tuple[str, bytes]] = []
         self._next: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
@@ -54,6 +56,7 @@ class GalleryWriter:
         """
         # Step 1
         records = [] if self._undelivered else self._consumer.poll(self._site.batch_frames, timeout_s)
+        self.num_partitions = len(self._consumer.assignment())
         # Steps 2 and 3
         for record in records:
             self._take(record)

@@ -33,6 +33,7 @@ def operate_site(config: SiteConfig, *, gateways: bool, until_done: bool, stop: 
             _logger.info(
                 "serving metrics", extra={"url": f"http://{config.metrics_host}:{site.metrics_port}/metrics"}
             )
+        site.wait_until_ready()
         gateway = GatewayProcess(config, cameras) if cameras else None
         try:
             while not stop.is_set():

@@ -87,6 +87,8 @@ class StreamShard:
         self._guard = FrameGuard(frozenset(camera.id for camera in site.cameras), site.frames)
         self._cameras: dict[str, Camera] = {}
         self._partition_of: dict[str, TopicPartition] = {}
+        self.num_partitions = 0
+        """Partitions of the frame topic that this shard owns."""
         self._buried: list[_Output] = []
         self._undelivered: _Delivery | None = None
         self._producer = log.producer()
@@ -105,6 +107,7 @@ class StreamShard:
         # Step 1
         with self._metrics.stage("poll"):
             records = self._consumer.poll(self._site.batch_frames, timeout_s)
+        self.num_partitions = len(self._consumer.assignment())
         if not records:
             return 0
         self._metrics.batch_frames.observe(len(records))

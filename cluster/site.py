@@ -20,13 +20,18 @@ from cluster.errors import ClusterError
 from cluster.log.open import open_log
 from cluster.log.protocol import Log
 from cluster.metrics import STAGES, Metrics
-from cluster.topics import Topics
+from cluster.topics import NUM_FRAME_PARTITIONS, Topics
 
 _logger = logging.getLogger(__name__)
 FIRST_BACK_OFF_S = 1.0
 MAX_BACK_OFF_S = 30.0
 STEADY_S = 60.0
 """A worker that ran this long before it died is started again without waiting longer each time."""
+
+
+def _options(actor: Any, **options: float) -> Any:
+    """Set an actor's resources; `ray.remote` adds this to a class, which no type checker sees."""
+    return actor.options(**options)
 
 
 @dataclass(slots=True)
@@ -90,6 +95,32 @@ class Site:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def wait_until_ready(self, timeout_s: float = 120.0) -> None:
+        """Tend the site until all partitions are spread over all workers.
+
+        Frames sent before that are not lost, but cameras would change shards under way and be tracked anew.
+
+        Raises:
+            ClusterError: it is not ready after `timeout_s`.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        while not self._is_ready():
+            if time.monotonic() > deadline_s:
+                raise ClusterError(f"the site is not ready after {timeout_s:.0f} s; see the workers' logs above")
+            self.tend()
+            time.sleep(0.1)
+
+    def _is_ready(self) -> bool:
+        shards = [worker for worker in self._workers if worker.part == "shard"]
+        gallery = [worker for worker in self._workers if worker.part == "gallery"]
+        try:
+            owned = ray.get([worker.actor.num_partitions.remote() for worker in shards + gallery], timeout=10)
+        except ray.exceptions.RayError:
+            return False  # starting, or starting again
+        fair = NUM_FRAME_PARTITIONS // len(shards)
+        frames = owned[: len(shards)]
+        return owned[-1] == 1 and sum(frames) == NUM_FRAME_PARTITIONS and min(frames) >= fair
 
     def tend(self) -> None:
         """Start again what has died, after a back-off that doubles unless it had run steadily.
@@ -211,14 +242,14 @@ class Site:
         config = self.config
         if config.placement == "split":
             self._perception = [
-                PerceptionActor.options(num_cpus=0.5, num_gpus=config.perception_gpus).remote(config)
+                _options(PerceptionActor, num_cpus=0.5, num_gpus=config.perception_gpus).remote(config)
                 for _ in range(config.num_perception)
             ]
-        self._start("gallery", GalleryActor.options(num_cpus=0.1).remote(config))
+        self._start("gallery", _options(GalleryActor, num_cpus=0.1).remote(config))
         gpus = config.perception_gpus if config.placement == "fused" else 0
         for index in range(config.num_shards):
             perception = self._perception[index % len(self._perception)] if self._perception else None
-            shard = ShardActor.options(num_cpus=0.5, num_gpus=gpus).remote(config, perception)
+            shard = _options(ShardActor, num_cpus=0.5, num_gpus=gpus).remote(config, perception)
             self._start("shard", shard)
 
     def _start(self, part: str, actor: Any) -> None:

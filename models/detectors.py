@@ -24,7 +24,7 @@ from models.execution import (
     resolve_device,
     usable_cores,
 )
-from models.nanodet import COCO_CLASSES, SIZE_MULTIPLE, NanoDet, NanoDetPredictor, load_tfjs
+from models.nanodet import COCO_CLASSES, GRAPH, SIZE_MULTIPLE, NanoDet, NanoDetPredictor, load_tfjs
 from models.tfjs import read_tfjs_weights
 from models.torchvision_detector import (
     TorchvisionExecution,
@@ -52,7 +52,7 @@ class DetectorConfig:
     """`auto` (CUDA when there), `cpu`, `cuda` or `cuda:N`."""
     input_size: tuple[int, int] | None = None
     """(height, width) that images are stretched to, multiples of 32; None is the detector's own."""
-    score_threshold: float = 0.05
+    score_threshold: float = 0.1
     """Detections that score less are dropped; low, because a tracker makes use of weak ones."""
     nms_iou: float = 0.65
     """Of two boxes of one class that overlap by more than this IoU, the weaker is dropped."""
@@ -166,7 +166,7 @@ def _build_nanodet(config: DetectorConfig, cache_dir: Path, weights_dir: Path | 
         execution = TorchExecution(predictor, size, selection, resolve_device(config.device), config.half)
     else:
         device = onnx_device(config.device)
-        path = cache_dir / "onnx" / f"{version}-{size[0]}x{size[1]}-opset{OPSET}.onnx"
+        path = cache_dir / "onnx" / f"{version}-{size[0]}x{size[1]}-graph{GRAPH}-opset{OPSET}.onnx"
         model = onnx_model(predictor, size, path)
         execution = OnnxExecution(model, size, selection, device, config.threads or usable_cores())
     return NetworkDetector(execution, version=version, class_names=COCO_CLASSES, input_size=size)

@@ -26,6 +26,8 @@ SIZE_MULTIPLE: Final = STRIDES[-1]
 MEAN_BGR: Final = (103.53, 116.28, 123.675)
 STD_BGR: Final = (57.375, 57.12, 58.395)
 NEGATIVE_SLOPE: Final = 0.1
+GRAPH: Final = 1
+"""Raise it whenever `NanoDetPredictor` computes something else: cached exports are named by it."""
 
 COCO_CLASSES: Final = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,

@@ -25,6 +25,8 @@ class PlacedEvent:
     camera: str
     track: str
     offset: int
+    index: int
+    """Place among the events of its record: what is told of one track at one time stays in order."""
     event: TrackletEvent = field(compare=False)
 
 
@@ -51,9 +53,10 @@ class EventOrder:
         restarted = last_ns == FOREVER_NS and not batch.ended
         mark_ns = FOREVER_NS if batch.ended else batch.watermark_ns
         self._watermark_ns[batch.camera] = mark_ns if restarted else max(last_ns, mark_ns)
-        for event in batch.events:
+        for index, event in enumerate(batch.events):
             self.num_late += event.at_ns < self._released_ns
-            heapq.heappush(self._pending, PlacedEvent(event.at_ns, batch.camera, event.track, offset, event))
+            placed = PlacedEvent(event.at_ns, batch.camera, event.track, offset, index, event)
+            heapq.heappush(self._pending, placed)
         return self._release()
 
     def stop_waiting_for(self, camera: str) -> list[PlacedEvent]:

@@ -183,8 +183,8 @@ def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
     area_N = np.maximum((boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(axis=1), 1e-6)
     share_NN = shared_NN / area_N[:, None]
     share_NN[boxes_N4[None, :, 3] <= boxes_N4[:, 3, None]] = 0.0
-    return share_NN.max(axis=1).astype(np.float32)
+    return np.asarray(share_NN.max(axis=1), np.float32)
 
 
 def _unit(vector_D: NDArray[np.float32]) -> NDArray[np.float32]:
-    return (vector_D / max(float(np.linalg.norm(vector_D)), 1e-12)).astype(np.float32)
+    return np.asarray(vector_D / max(float(np.linalg.norm(vector_D)), 1e-12), np.float32)

@@ -197,6 +197,7 @@ class Broker:
         """End the broker in order and wait for it; does nothing if it does not run."""
         pid = self.pid()
         if pid is None:
+            self.pid_file.unlink(missing_ok=True)
             print(f"no Kafka of {self.data} runs")
             return
         os.kill(pid, signal.SIGTERM)
@@ -217,7 +218,7 @@ class Broker:
         with suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended would look alive
         ps = subprocess.run(
-            ["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
+            ["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False
         )
         return pid if str(self.data / "server.properties") in ps.stdout else None
 
@@ -227,7 +228,7 @@ class Broker:
             with socket.create_connection(("127.0.0.1", self.port), timeout=2) as connection:
                 connection.settimeout(2)
                 connection.sendall(API_VERSIONS_REQUEST)
-                return connection.recv(8)[4:8] == API_VERSIONS_REQUEST[8:12]
+                return connection.recv(8, socket.MSG_WAITALL)[4:8] == API_VERSIONS_REQUEST[8:12]
         except OSError:
             return False
 

@@ -82,6 +82,7 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> dict[str, Any]:
         f"starting the site: {len(cameras)} cameras, {config.placement} placement, log {config.log}"
     )
     with Site(config, give_up_after=MAX_WORKER_DEATHS) as site:
+        site.wait_until_ready()
         progress.stage("streaming: gateway, log, shards and gallery at once")
         _stream(site, video, cameras, progress)
         stage_seconds = site.stage_seconds()

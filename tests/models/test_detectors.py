@@ -7,7 +7,7 @@ import torch
 from models.detectors import DetectorConfig, build_detector
 from models.errors import DeviceUnavailable, ModelError, WeightsCorrupt
 from models.execution import OPSET, onnx_model, upload_and_resize
-from models.nanodet import NanoDetPredictor
+from models.nanodet import GRAPH, NanoDetPredictor
 from models.torchvision_detector import read_torchvision_weights, torchvision_names, torchvision_network
 from tests.models.conftest import noise
 
@@ -134,7 +134,7 @@ def test_the_exported_network_is_kept_beside_the_weights(weights_dir, tmp_path):
     )
     detector = build_detector(config)
     assert detector.input_size == (64, 64)
-    assert (tmp_path / "c" / "onnx" / f"{detector.version}-64x64-opset{OPSET}.onnx").is_file()
+    assert (tmp_path / "c" / "onnx" / f"{detector.version}-64x64-graph{GRAPH}-opset{OPSET}.onnx").is_file()
 
 
 def test_a_cache_that_cannot_hold_the_export_is_named(network, tmp_path):

@@ -1,5 +1,6 @@
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -72,6 +73,15 @@ def test_the_first_undecided_record_is_known() -> None:
     assert order.first_pending_offset == 7
     order.push(batch("b", 4), 9)
     assert order.first_pending_offset == 8
+
+
+def test_what_is_told_of_one_track_at_one_time_stays_in_the_order_it_was_told() -> None:
+    order = EventOrder(["a"])
+    phases = (TrackletPhase.CONFIRMED, TrackletPhase.UPDATED, TrackletPhase.ENDED)
+    (event,) = batch("a", 5, 5).events
+    told = tuple(msgspec.structs.replace(event, phase=phase) for phase in phases)
+    last = TrackletBatch(camera="a", watermark_ns=5, frame=REF, events=told, ended=True)
+    assert tuple(placed.event.phase for placed in order.push(last, 0)) == phases
 
 
 @given(

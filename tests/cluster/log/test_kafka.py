@@ -114,6 +114,7 @@ def mortal_broker(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -
     broker = OwnBroker(free_port(), tmp_path_factory.mktemp("kafka"))
     yield broker
     broker.run("stop")
+    assert not (broker.data / "kafka.pid").exists()
 
 
 @pytest.fixture
