@@ -98,6 +98,9 @@ def _add_demo(commands: Any) -> None:
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stream only the first N frames of the video")
     parser.add_argument(
+        "--minutes", type=float, metavar="M", help="loop the video for M minutes instead; draws no film"
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="output folder (default: %(default)s)"
     )
     parser.add_argument("--placement", choices=["fused", "split"], default="fused",
@@ -191,7 +194,7 @@ def _demo(options: argparse.Namespace) -> int:
 
     messages = Console(stderr=True)
     demo = DemoOptions(
-        video=options.video, out=options.out, num_frames=options.frames, placement=options.placement,
+        video=options.video, out=options.out, num_frames=options.frames, minutes=options.minutes, placement=options.placement,
         log=f"kafka://{options.kafka}" if options.kafka else "", num_shards=options.shards,
         truth=options.truth or _default_truth(options.video), pictures=not options.no_pictures,
     )  # fmt: skip

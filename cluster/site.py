@@ -107,7 +107,9 @@ class Site:
         deadline_s = time.monotonic() + timeout_s
         while not self._is_ready():
             if time.monotonic() > deadline_s:
-                raise ClusterError(f"the site is not ready after {timeout_s:.0f} s; see the workers' logs above")
+                raise ClusterError(
+                    f"the site is not ready after {timeout_s:.0f} s; see the workers' logs above"
+                )
             self.tend()
             time.sleep(0.1)
 
@@ -120,7 +122,7 @@ class Site:
             return False  # starting, or starting again
         fair = NUM_FRAME_PARTITIONS // len(shards)
         frames = owned[: len(shards)]
-        return owned[-1] == 1 and sum(frames) == NUM_FRAME_PARTITIONS and min(frames) >= fair
+        return bool(owned[-1] == 1 and sum(frames) == NUM_FRAME_PARTITIONS and min(frames) >= fair)
 
     def tend(self) -> None:
         """Start again what has died, after a back-off that doubles unless it had run steadily.

@@ -32,8 +32,8 @@ NUM_BARE_FRAMES = 96
 class Results:
     """Holds what a run left in the log."""
 
-    frames: tuple[FrameHeader, ...]
-    """Headers of all frames, without the end-of-stream records."""
+    num_produced: int
+    """Records that entered the frame topic, without the end-of-stream records; some may be past retention."""
     jpegs: tuple[bytes, ...]
     """A sample of the frames, evenly spread."""
     tracks: tuple[FrameResult, ...]
@@ -47,14 +47,16 @@ class Results:
 
 def collect(log: Log, topics: Topics) -> Results:
     """Read everything that a run left in the log."""
-    headers: list[FrameHeader] = []
+    total = sum(log.end_offsets(topics.frames).values())
+    every = max(1, total // NUM_BARE_FRAMES)
     jpegs: list[bytes] = []
+    num_ends = 0
     first_ms = None
-    for record in log.read(topics.frames):
+    for index, record in enumerate(log.read(topics.frames)):
         first_ms = record.timestamp_ms if first_ms is None else min(first_ms, record.timestamp_ms)
-        header = _header(record)
-        if header is not None and not header.ended:
-            headers.append(header)
+        if _is_end(record):
+            num_ends += 1
+        elif index % every == 0:
             jpegs.append(record.value)
     tracks = list(log.read(topics.tracks))
     raw = {
@@ -64,10 +66,9 @@ def collect(log: Log, topics: Topics) -> Results:
         "dead-letters": tuple(record.value for record in log.read(topics.dead_letters)),
     }
     last_ms = max((record.timestamp_ms for record in tracks), default=first_ms or 0)
-    step = max(1, len(jpegs) // NUM_BARE_FRAMES)
     return Results(
-        frames=tuple(headers),
-        jpegs=tuple(jpegs[::step][:NUM_BARE_FRAMES]),
+        num_produced=total - num_ends,
+        jpegs=tuple(jpegs),
         tracks=tuple(decode_record(value, FrameResult) for value in raw["tracks"]),
         decisions=tuple(decode_record(value, IdentityDecision) for value in raw["identities"]),
         dead_letters=tuple(decode_record(value, DeadLetter) for value in raw["dead-letters"]),
@@ -87,7 +88,6 @@ def build_report(
 ) -> dict[str, Any]:
     """Count, measure and summarise a run."""
     processed = {(result.camera, result.sequence) for result in results.tracks}
-    sent = {(header.camera, header.sequence) for header in results.frames}
     refused = len(results.dead_letters)
     tracks = {o.track for result in results.tracks for o in result.observations if o.confirmed}
     journeys = summarise_journeys(
@@ -100,11 +100,10 @@ def build_report(
     fps = len(processed) / results.seconds
     bare_fps = bare_detector_fps(config, results.jpegs)
     return {
-        "site": config.site,
         "cameras": len(cameras),
-        "frames_produced": len(sent),
+        "frames_produced": results.num_produced,
         "frames_processed": len(processed),
-        "frames_lost": len(sent - processed) - refused,
+        "frames_lost": results.num_produced - len(processed) - refused,
         "dead_letters": refused,
         "detections": sum(len(result.observations) for result in results.tracks),
         "tracks": len(tracks),
@@ -155,8 +154,8 @@ def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
     return {name: round(value, 4) if isinstance(value, float) else value for name, value in scores.items()}
 
 
-def _header(record: Record) -> FrameHeader | None:
+def _is_end(record: Record) -> bool:
     try:
-        return FrameHeader.from_headers(record.headers)
+        return FrameHeader.from_headers(record.headers).ended
     except BadFrame:
-        return None
+        return False

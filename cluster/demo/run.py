@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import multiprocessing
 import time
 from collections.abc import Mapping
@@ -17,7 +19,7 @@ import av
 from cluster.config import CameraConfig, SiteConfig
 from cluster.demo.pictures import draw_pictures
 from cluster.demo.report import build_report, collect, score, write_results
-from cluster.errors import BadConfig, ClusterError, SourceUnavailable
+from cluster.errors import BadConfig, ClusterError, LogUnavailable, SourceUnavailable
 from cluster.files import write_atomically
 from cluster.gateway import Stop
 from cluster.gateway.cameras import ReaderLag
@@ -31,11 +33,13 @@ from cluster.site import Site
 from pipeline.evaluation.mot import read_sequences
 from pipeline.virtual_cameras import VirtualCamera, four_quadrants, write_truth
 
+_logger = logging.getLogger(__name__)
 SITE_NAME = "square"
 TRUTH_SEQUENCE = "PETS09-S2L1"
 MAX_WAITING_FRAMES = 64
 """How far the gateway stays ahead of the shards: enough to keep them busy, little enough to be live."""
 MAX_WORKER_DEATHS = 3
+LOOP_RETENTION_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +50,8 @@ class DemoOptions:
     out: Path = Path("runs/demo")
     num_frames: int | None = None
     """Frames of the video to stream; all of them when absent."""
+    minutes: float | None = None
+    """Streams the video in a loop for so long, to watch a site under steady load; draws no film."""
     log: str = ""
     """The log; empty for a fresh SQLite file in `out`."""
     placement: Literal["fused", "split"] = "fused"
@@ -84,17 +90,17 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> dict[str, Any]:
     with Site(config, give_up_after=MAX_WORKER_DEATHS) as site:
         site.wait_until_ready()
         progress.stage("streaming: gateway, log, shards and gallery at once")
-        _stream(site, video, cameras, progress)
+        _stream(site, options, video, cameras, progress)
         stage_seconds = site.stage_seconds()
         results = collect(site.log, site.topics)
     write_results(options.out, results)
     progress.stage("measuring the bare detector on the same frames")
     report = build_report(config, cameras, results, stage_seconds)
-    if options.truth is not None:
+    if options.truth is not None and options.minutes is None:
         progress.stage("scoring against the truth")
         report.update(_score(options, video, cameras))
     write_atomically(options.out / "report.json", json.dumps(report, indent=2).encode())
-    if options.pictures:
+    if options.pictures and options.minutes is None:
         progress.stage("drawing journeys.png and mosaic.mp4")
         draw_pictures(options.out, video.path, video.fps, cameras, results, progress)
     return report
@@ -140,13 +146,20 @@ def _site_config(options: DemoOptions, cameras: tuple[VirtualCamera, ...]) -> Si
         placement=options.placement,
         num_shards=options.num_shards,
         metrics_port=0,
+        # A loop would fill the disk; a single pass keeps all, so that the log can be looked at afterwards.
+        frames_retention_bytes=-1 if options.minutes is None else LOOP_RETENTION_BYTES,
     )
 
 
-def _stream(site: Site, video: Video, cameras: tuple[VirtualCamera, ...], progress: DemoProgress) -> None:
+def _stream(
+    site: Site, options: DemoOptions, video: Video, cameras: tuple[VirtualCamera, ...], progress: DemoProgress
+) -> None:
     """Run the gateway in a process of its own, and tend the site until all is processed."""
+    looping = options.minutes is not None
+    until_s = time.monotonic() + 60 * (options.minutes or 0)
     virtual = VirtualSite(
-        video=video.path, cameras=cameras, topic=site.topics.frames, num_frames=video.num_frames,
+        video=video.path, cameras=cameras, topic=site.topics.frames, loop=looping,
+        num_frames=None if looping else video.num_frames,
         reader_lag=ReaderLag(group=site.topics.shard_group, max_records=MAX_WAITING_FRAMES),
     )  # fmt: skip
     spawned = multiprocessing.get_context("spawn")
@@ -154,16 +167,31 @@ def _stream(site: Site, video: Video, cameras: tuple[VirtualCamera, ...], progre
     process = spawned.Process(target=run_virtual_gateway, args=(virtual, site.config.log, stop), daemon=True)
     process.start()
     try:
-        while process.is_alive() or not site.drained():
+        while process.is_alive() or not _drained(site):
             site.tend()
-            progress.update(_standing(site, cameras))
+            _show(progress, site, cameras)
             process.join(0.25)
             _check(process)
+            if looping and time.monotonic() > until_s:
+                stop.set()
     finally:
         stop.set()
         process.join(10)
         process.kill()
-    progress.update(_standing(site, cameras))
+    _show(progress, site, cameras)
+
+
+def _drained(site: Site) -> bool:
+    try:
+        return site.drained()
+    except LogUnavailable as error:
+        _logger.warning("log unavailable, trying again", extra={"part": "demo", "error": str(error)})
+        return False
+
+
+def _show(progress: DemoProgress, site: Site, cameras: tuple[VirtualCamera, ...]) -> None:
+    with contextlib.suppress(LogUnavailable):  # shown again once it answers
+        progress.update(_standing(site, cameras))
 
 
 def run_virtual_gateway(virtual: VirtualSite, log: str, stop: Stop) -> None:

@@ -37,7 +37,9 @@ Camweave = Callable[..., subprocess.CompletedProcess[str]]
 def camweave() -> Camweave:
     """Runs `camweave ARGUMENTS` and returns what it printed."""
 
-    def run(*arguments: object, timeout_s: float = 180, **environment: str) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: object, timeout_s: float = 180, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "cluster.cli", *map(str, arguments)], cwd=ROOT, timeout=timeout_s, check=False,
             capture_output=True, text=True, env={**os.environ, **environment},

@@ -31,7 +31,9 @@ def test_the_schemas_are_printed_as_json(capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(json_schemas()))
 
 
-def test_a_missing_site_file_ends_with_one_clear_sentence(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_missing_site_file_ends_with_one_clear_sentence(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     assert main(["gateway", "--config", str(tmp_path / "no.yaml"), "--json"]) == 1
     printed = capsys.readouterr()
     assert "no.yaml" in printed.err

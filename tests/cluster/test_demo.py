@@ -21,7 +21,9 @@ def run_demo(camweave: Camweave, video: Path, out: Path, *more: object) -> dict[
 
 
 @pytest.fixture(scope="module")
-def fused(camweave: Camweave, video: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+def fused(
+    camweave: Camweave, video: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("fused")
     return out, run_demo(camweave, video, out)
 
@@ -39,7 +41,9 @@ def story(out: Path) -> tuple[dict[tuple[str, int], list[Any]], list[Any]]:
     return frames, [(d.track, d.camera, d.identity, d.kind, d.similarity, d.embedding) for d in decisions]
 
 
-def test_no_frame_is_lost_and_people_are_followed_from_camera_to_camera(fused: tuple[Path, dict[str, Any]]) -> None:
+def test_no_frame_is_lost_and_people_are_followed_from_camera_to_camera(
+    fused: tuple[Path, dict[str, Any]],
+) -> None:
     _, report = fused
     assert report["cameras"] == 4
     assert report["frames_produced"] == report["frames_processed"] == 4 * NUM_FRAMES
@@ -47,7 +51,9 @@ def test_no_frame_is_lost_and_people_are_followed_from_camera_to_camera(fused: t
     assert report["cross_camera_identities"] >= 1
     assert report["identities"] <= report["tracks"]
     assert 0 < report["latency_s"]["p50"] <= report["latency_s"]["p99"]
-    assert report["pipeline_efficiency"] == pytest.approx(report["fps"] / report["bare_detector_fps"], rel=0.01)
+    assert report["pipeline_efficiency"] == pytest.approx(
+        report["fps"] / report["bare_detector_fps"], rel=0.01
+    )
     assert set(report["stage_seconds"]) >= {"poll", "detect", "track", "embed", "produce"}
     assert report["model_version"].startswith("nanodet@")
 

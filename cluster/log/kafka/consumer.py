@@ -1,29 +1,29 @@
 """Reads Kafka as a member of a consumer group with cooperative rebalancing."""
 
 import logging
+import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
-from typing import Any, Self, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Self
 
 from kafka import KafkaConsumer as Client
 from kafka import errors as kafka_errors
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.future import Future as ClientFuture
 from kafka.structs import MemberState, OffsetAndMetadata
 from kafka.structs import TopicPartition as ClientPartition
 
 from cluster.errors import LogUnavailable
 from cluster.log.kafka.connection import Brokers
+from cluster.log.kafka.worker import Listener, Worker
 from cluster.log.partitioner import fair_shares
 from cluster.log.protocol import PartitionsCallback, Record, TopicPartition
 from pipeline.errors import BadInput
 
 _log = logging.getLogger(__name__)
-_T = TypeVar("_T")
+Batches = dict[TopicPartition, list[Record]]
 
 FETCH_OPTIONS: Mapping[str, Any] = {
     # 500 frames of 64 kB, or 16 of 2 MB: what a shard holds unread at most, twice (one fetch travels meanwhile).
@@ -37,15 +37,19 @@ FETCH_OPTIONS: Mapping[str, Any] = {
     "allow_auto_create_topics": False,
 }
 _REFILL_RECORDS = 500
+_REBALANCE_STEP_MS = 200
+_GRACE_S = 0.02
 _SETTLE_S = 3.0
-"""Three heartbeats: how long the other members may take to join a rebalance."""
+"""How long closing waits for the other members to join a rebalance: three of their heartbeats."""
+_CLOSE_S = 30.0
 
 
 class KafkaConsumer:
     """Reads records as a member of a group; one thread at a time.
 
-    kafka-python calls rebalance listeners in its network thread, where they could not commit. So `poll` runs in a
-    worker thread, and the caller's thread meanwhile serves the callbacks that the listener asks for.
+    The client polls in a worker thread, so that callbacks run in the caller's, and for another reason: kafka-python
+    3.0.12 forgets a rebalance if its poll times out meanwhile (it joins again, or never notices that it was
+    evicted). The worker sees each rebalance through, while the caller's poll returns in time and resumes later.
     """
 
     def __init__(
@@ -57,12 +61,16 @@ class KafkaConsumer:
         self._fetched: dict[TopicPartition, deque[Record]] = {}
         self._paused: set[TopicPartition] = set()
         self._leaving: frozenset[TopicPartition] = frozenset()
-        self._callback_error: BaseException | None = None
-        self._turn = 0
-        self._closed = False
         self._on_assigned = on_assigned
         self._on_revoked = on_revoked
-        self._asks: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._turn = 0
+        self._worker = Worker()
+        self._polling: Future[None] | None = None
+        self._arriving: Batches = {}
+        """Filled by the worker's poll; touched here only when that is done, or stands still for a callback."""
+        self._sought: dict[TopicPartition, int] = {}
+        self._settle_until_s = math.inf
+        self._closed = False
         timeouts = brokers.timeouts
         with brokers.translated("open a consumer on"):
             self._client = Client(
@@ -75,22 +83,28 @@ class KafkaConsumer:
                 heartbeat_interval_ms=1000,
                 max_poll_interval_ms=int(1000 * timeouts.max_poll_interval_s),
             )
-            self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="log-poll")
+            listener = Listener(self._worker, self._client, self._assigned, self._revoked, self._lost)
             try:
+                self._client.subscribe(topics=list(dict.fromkeys(topics)), listener=listener)
                 self._learn(topics)
-                self._client.subscribe(topics=list(dict.fromkeys(topics)), listener=_Listener(self))
             except BaseException:
                 self._client.close(timeout_ms=0)
+                self._worker.stop()
                 raise
 
     def poll(self, max_records: int, timeout_s: float) -> list[Record]:
         """Return up to `max_records`; see `cluster.log.protocol.Consumer.poll`."""
         self._check_open()
-        num_waiting = sum(len(self._fetched[partition]) for partition in self._active())
-        if num_waiting < max_records:
-            # With some records at hand this only looks after the group and takes what has already arrived.
-            self._refill(max(_REFILL_RECORDS, max_records), 0.0 if num_waiting else timeout_s)
-        return self._take(max_records)
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            num_waiting = sum(len(self._fetched[partition]) for partition in self._active())
+            remaining_s = max(0.0, deadline_s - time.monotonic())
+            if num_waiting < max_records:
+                # With some records at hand this only looks after the group and takes what has already arrived.
+                self._refill(max(_REFILL_RECORDS, max_records), 0.0 if num_waiting else remaining_s)
+            records = self._take(max_records)
+            if records or time.monotonic() >= deadline_s:
+                return records
 
     def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Store the next offsets to read; see `cluster.log.protocol.Consumer.commit`."""
@@ -114,12 +128,16 @@ class KafkaConsumer:
             raise BadInput(f"cannot seek {_names([partition])} to {offset}: offsets start at 0")
         self._fetched.pop(partition, None)
         self._client.seek(ClientPartition(*partition), offset)
+        if self._polling is not None and not self._worker.serving:
+            self._sought[partition] = offset  # the worker may be reading on from the old place
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset that the next poll reads first."""
         self._check_assigned(partition)
         if fetched := self._fetched.get(partition):
             return fetched[0].offset
+        if partition in self._sought:
+            return self._sought[partition]
         with self._brokers.translated("ask for a position on"):
             timeout_ms = int(1000 * self._brokers.timeouts.request_s)
             offset = self._client.position(ClientPartition(*partition), timeout_ms=timeout_ms)
@@ -149,15 +167,20 @@ class KafkaConsumer:
         """Revoke what is owned, leave the group and free; closing twice is harmless."""
         if self._closed:
             return
+        # While a rebalance is under way, on_revoked could not commit.
+        self._settle_until_s = time.monotonic() + _SETTLE_S
         try:
-            self._settle()
-            self._in_worker(lambda: self._client.close(timeout_ms=5000))
+            if self._polling is not None:
+                self._worker.wait(self._polling, _CLOSE_S)
+            leaving = self._worker.submit(lambda: self._client.close(timeout_ms=5000))
+            if self._worker.wait(leaving, _CLOSE_S):
+                leaving.result()
         except kafka_errors.KafkaError:
             _log.warning("could not leave the group, the session will run out", exc_info=True)
         finally:
             self._closed = True
-            self._worker.shutdown()
-        self._raise_callback_error()
+            self._worker.stop()
+        self._worker.raise_callback_error()
 
     def __enter__(self) -> Self:
         return self
@@ -171,24 +194,14 @@ class KafkaConsumer:
         It loses a topic's metadata request if another one is under way (kafka-python 3.0.12), and as leader of the
         group would then assign no partitions, one start in ten, until the metadata are refreshed after minutes.
         """
-        try:
-            for topic in topics:
-                self._worker.submit(self._client.partitions_for_topic, topic).result(
-                    self._brokers.timeouts.start_s
+        start_s = self._brokers.timeouts.start_s
+        for topic in topics:
+            learning = self._worker.submit(partial(self._client.partitions_for_topic, topic))
+            if not self._worker.wait(learning, start_s):
+                raise LogUnavailable(
+                    f"Kafka at {self._brokers} does not describe its topics within {start_s:g} s: check the broker"
                 )
-        except TimeoutError as error:
-            raise LogUnavailable(
-                f"Kafka at {self._brokers} does not describe its topics within {self._brokers.timeouts.start_s:g} s: "
-                "check the broker"
-            ) from error
-
-    def _settle(self) -> None:
-        """See a rebalance through that is under way, or `on_revoked` could not commit."""
-        deadline_s = time.monotonic() + _SETTLE_S
-        while (
-            self._client.group_metadata().state == MemberState.REBALANCING and time.monotonic() < deadline_s
-        ):
-            self._in_worker(lambda: self._client.poll(timeout_ms=100, max_records=1))
+            learning.result()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -202,18 +215,43 @@ class KafkaConsumer:
         return [partition for partition in self._fetched if partition not in self._paused]
 
     def _refill(self, num_records: int, timeout_s: float) -> None:
+        if self._polling is None:
+            self._polling = self._worker.submit(lambda: self._poll_client(num_records, timeout_s))
+        # What is at hand arrives a little after the time; what takes longer is a rebalance.
+        if not self._worker.wait(self._polling, timeout_s + _GRACE_S):
+            return
+        polled, self._polling = self._polling, None
+        self._take_over()
         with self._brokers.translated("read"):
             try:
-                batches = self._in_worker(
-                    lambda: self._client.poll(timeout_ms=int(1000 * timeout_s), max_records=num_records)
-                )
+                polled.result()
             except kafka_errors.KafkaError:
-                self._raise_callback_error()  # kafka-python wraps it in an error of its own
+                self._worker.raise_callback_error()  # kafka-python wraps it in an error of its own
                 raise
-        for client_partition, batch in batches.items():
-            queue = self._fetched.setdefault(TopicPartition(*client_partition), deque())
-            queue.extend(map(record_of, batch))
-        self._raise_callback_error()
+        self._worker.raise_callback_error()
+
+    def _poll_client(self, num_records: int, timeout_s: float) -> None:
+        """Poll in the worker thread, for longer than asked for while a rebalance is under way."""
+        timeout_ms = int(1000 * timeout_s)
+        while True:
+            messages = self._client.poll(timeout_ms=timeout_ms, max_records=num_records)
+            for partition, batch in messages.items():
+                self._arriving.setdefault(TopicPartition(*partition), []).extend(map(record_of, batch))
+            rebalancing = self._client.group_metadata().state == MemberState.REBALANCING
+            if not rebalancing or time.monotonic() > self._settle_until_s:
+                return
+            # Without this the client may take the rebalance for done, and never join again.
+            self._client._coordinator.request_rejoin()
+            timeout_ms = _REBALANCE_STEP_MS
+
+    def _take_over(self) -> None:
+        arrived, self._arriving = self._arriving, {}
+        sought, self._sought = self._sought, {}
+        for partition, records in arrived.items():
+            if partition not in sought:
+                self._fetched.setdefault(partition, deque()).extend(records)
+        for partition in sought.keys() & self.assignment():
+            self._client.seek(ClientPartition(*partition), sought[partition])
 
     def _take(self, max_records: int) -> list[Record]:
         active = self._active()
@@ -230,29 +268,6 @@ class KafkaConsumer:
                 del self._fetched[partition]
         return records
 
-    def _in_worker(self, job: Callable[[], _T]) -> _T:
-        """Run a job of the client in the worker, and its callbacks here meanwhile."""
-        running = self._worker.submit(job)
-        running.add_done_callback(lambda _: self._asks.put(None))
-        while (ask := self._asks.get()) is not None:
-            ask()
-        return running.result()
-
-    async def _serve(self, callback: PartitionsCallback, partitions: frozenset[TopicPartition]) -> None:
-        """Have the caller's thread run a callback, while the network thread goes on with heartbeats."""
-        served = ClientFuture()
-
-        def ask() -> None:
-            try:
-                callback(partitions)
-            except BaseException as error:  # noqa: BLE001 (raised again by the poll that asked)
-                self._callback_error = self._callback_error or error
-            # Only its own thread may complete what the network thread waits for.
-            self._client._net.call_soon_threadsafe(lambda: served.success(None))
-
-        self._asks.put(ask)
-        await served
-
     def _assigned(self, partitions: frozenset[TopicPartition]) -> None:
         if self._on_assigned is not None:
             self._on_assigned(partitions)
@@ -264,37 +279,14 @@ class KafkaConsumer:
     def _lost(self, partitions: frozenset[TopicPartition]) -> None:
         for partition in partitions:
             self._fetched.pop(partition, None)
+            self._arriving.pop(partition, None)
+            self._sought.pop(partition, None)
         self._paused -= partitions
         try:
             if self._on_revoked is not None:
                 self._on_revoked(partitions)
         finally:
             self._leaving = frozenset()
-
-    def _raise_callback_error(self) -> None:
-        error, self._callback_error = self._callback_error, None
-        if error is not None:
-            raise error
-
-
-class _Listener(AsyncConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python is untyped
-    """Passes rebalances on; an asynchronous listener, because only these may wait."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self._consumer = consumer
-
-    async def on_partitions_assigned(self, assigned: Iterable[ClientPartition]) -> None:
-        await self._consumer._serve(self._consumer._assigned, _ours(assigned))
-
-    async def on_partitions_revoked(self, revoked: Iterable[ClientPartition]) -> None:
-        await self._consumer._serve(self._consumer._revoked, _ours(revoked))
-
-    async def on_partitions_lost(self, lost: Iterable[ClientPartition]) -> None:
-        await self._consumer._serve(self._consumer._lost, _ours(lost))
-
-
-def _ours(partitions: Iterable[ClientPartition]) -> frozenset[TopicPartition]:
-    return frozenset(TopicPartition(*partition) for partition in partitions)
 
 
 def record_of(message: Any) -> Record:
