@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -198,7 +199,8 @@ def _demo(options: argparse.Namespace) -> int:
         log=f"kafka://{options.kafka}" if options.kafka else "", num_shards=options.shards,
         truth=options.truth or _default_truth(options.video), pictures=not options.no_pictures,
     )  # fmt: skip
-    with DemoProgress({}, show=choose_show(messages, as_json=options.json), console=messages) as progress:
+    show = choose_show(messages, as_json=options.json)
+    with stdout_kept_for_results(), DemoProgress({}, show=show, console=messages) as progress:
         report = run_demo(demo, progress)
     if options.json:
         _print_json(report)
@@ -214,12 +216,13 @@ def _run(options: argparse.Namespace) -> int:
     _prepare_process()
     from cluster.operate import operate_site
 
-    summary = operate_site(
-        _site_of(options),
-        gateways=not options.no_gateways,
-        until_done=options.until_done,
-        stop=_stop_on_signals(),
-    )
+    with stdout_kept_for_results():
+        summary = operate_site(
+            _site_of(options),
+            gateways=not options.no_gateways,
+            until_done=options.until_done,
+            stop=_stop_on_signals(),
+        )
     _print_result(summary, options.json)
     return 0
 
@@ -302,6 +305,20 @@ def _prepare_process() -> None:
         from cluster.metrics_directory import make_metrics_directory
 
         make_metrics_directory()
+
+
+@contextlib.contextmanager
+def stdout_kept_for_results() -> Iterator[None]:
+    """Send to standard error whatever libraries and child processes print meanwhile (Ray prints to both)."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def _stop_on_signals() -> threading.Event:

@@ -263,7 +263,14 @@ class Site:
             return
         try:
             ray.get(worker.run)
-        except ray.exceptions.RayError as error:
+        except ray.exceptions.RayActorError as error:  # the process died; Ray is starting another
+            worker.again_s = now_s + FIRST_BACK_OFF_S
+            _logger.warning(
+                "process died, going on in another", extra={"part": worker.part, "error": str(error)}
+            )
+        except (
+            ray.exceptions.RayError
+        ) as error:  # the worker raised: a bug, or something it cannot do without
             worker.num_deaths += 1
             if worker.num_deaths == self._give_up_after:
                 raise ClusterError(

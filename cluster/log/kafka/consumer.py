@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from functools import partial
-from typing import Any, Self
+from typing import Self
 
 from kafka import KafkaConsumer as Client
 from kafka import errors as kafka_errors
@@ -17,6 +17,7 @@ from kafka.structs import TopicPartition as ClientPartition
 
 from cluster.errors import LogUnavailable
 from cluster.log.kafka.connection import Brokers
+from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
 from cluster.log.kafka.worker import Listener, Worker
 from cluster.log.partitioner import fair_shares
 from cluster.log.protocol import PartitionsCallback, Record, TopicPartition
@@ -25,17 +26,6 @@ from pipeline.errors import BadInput
 _log = logging.getLogger(__name__)
 Batches = dict[TopicPartition, list[Record]]
 
-FETCH_OPTIONS: Mapping[str, Any] = {
-    # 500 frames of 64 kB, or 16 of 2 MB: what a shard holds unread at most, twice (one fetch travels meanwhile).
-    "fetch_max_bytes": 32_000_000,
-    # Small enough that a backlog of one camera does not fill the fetch; a larger record still comes through.
-    "max_partition_fetch_bytes": 2_000_000,
-    "fetch_max_wait_ms": 200,
-    # Kept: Kafka's own default, latest, would skip what was produced before the first assignment.
-    "auto_offset_reset": "earliest",
-    "enable_auto_commit": False,
-    "allow_auto_create_topics": False,
-}
 _REFILL_RECORDS = 500
 _REBALANCE_STEP_MS = 200
 _GRACE_S = 0.02
@@ -287,19 +277,6 @@ class KafkaConsumer:
                 self._on_revoked(partitions)
         finally:
             self._leaving = frozenset()
-
-
-def record_of(message: Any) -> Record:
-    """Build our record of kafka-python's."""
-    return Record(
-        message.topic,
-        message.partition,
-        message.offset,
-        message.timestamp,
-        message.key,
-        message.value or b"",
-        tuple(message.headers),
-    )
 
 
 def _names(partitions: Iterable[TopicPartition]) -> str:

@@ -13,7 +13,8 @@ from kafka.structs import TopicPartition as ClientPartition
 from cluster.errors import LogUnavailable
 from cluster.log.checks import check_same_partitions, check_topics, unknown_topic
 from cluster.log.kafka.connection import Brokers, KafkaTimeouts, require_crc32c
-from cluster.log.kafka.consumer import FETCH_OPTIONS, KafkaConsumer, record_of
+from cluster.log.kafka.consumer import KafkaConsumer
+from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
 from cluster.log.kafka.producer import MAX_REQUEST_BYTES, KafkaProducer
 from cluster.log.protocol import PartitionsCallback, Record, Topic, TopicPartition
 

@@ -59,6 +59,30 @@ def test_a_port_that_does_not_speak_kafka_is_named_within_the_time_given() -> No
         assert time.monotonic() - started_s < 10
 
 
+def test_the_start_script_does_not_touch_a_port_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = kafka_script("start", port, tmp_path)
+    assert done.returncode == 1
+    assert f"port {port} is in use by another program" in done.stderr
+
+
+def test_the_start_script_says_what_is_not_installed(tmp_path: Path) -> None:
+    done = kafka_script("fetch", 9092, tmp_path, path="")
+    assert done.returncode == 1
+    assert "mvn is not installed: install Maven" in done.stderr
+
+
+def kafka_script(
+    command: str, port: int, folder: Path, path: str | None = None
+) -> "subprocess.CompletedProcess[str]":
+    arguments = [sys.executable, str(ROOT / "scripts" / "kafka.py"), command, "--port", str(port)]
+    environment = os.environ | ({} if path is None else {"PATH": path})
+    return subprocess.run(
+        [*arguments, "--dir", str(folder)], env=environment, capture_output=True, text=True, check=False
+    )
+
+
 @pytest.mark.kafka
 def test_both_logs_give_the_same_records_the_same_places(
     kafka_server: str, tmp_path: Path, group: str
