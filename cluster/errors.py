@@ -15,6 +15,10 @@ class LogUnavailable(ClusterError):
     """Says that the broker or the database under the log does not answer."""
 
 
+class RecordsLost(LogUnavailable):
+    """Says that a producer has given records up: open a new one and produce them again."""
+
+
 class SourceUnavailable(ClusterError):
     """Says that a camera or a video cannot be opened, or has died."""
 

@@ -14,6 +14,7 @@ from cluster.config import SiteConfig
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
 from cluster.topics import Topics
+from cluster.writer import DurableWriter, Output
 from pipeline.errors import BadInput
 from pipeline.identities import IdentityBook
 from pipeline.ordering import EventOrder, PlacedEvent
@@ -39,11 +40,10 @@ class GalleryWriter:
         self._heard_s = dict.fromkeys((camera.id for camera in site.cameras), clock_s())
         self.num_partitions = 0
         """Partitions of the tracklet topic that this writer owns: one, once it has joined."""
-        self._undelivered: list[tuple[str, bytes]] = []
         self._next: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
         self._rebuild()
-        self._producer = log.producer()
+        self._writer = DurableWriter(log.producer)
         self._consumer = log.consumer(topics.gallery_group, [topics.tracklets])
 
     def step(self, timeout_s: float) -> int:
@@ -55,7 +55,7 @@ class GalleryWriter:
             LogUnavailable: the log is away. What was decided is kept, and the next call goes on with it.
         """
         # Step 1
-        records = [] if self._undelivered else self._consumer.poll(self._site.batch_frames, timeout_s)
+        records = [] if self._writer.num_pending else self._consumer.poll(self._site.batch_frames, timeout_s)
         self.num_partitions = len(self._consumer.assignment())
         # Steps 2 and 3
         for record in records:
@@ -64,11 +64,7 @@ class GalleryWriter:
             _logger.info("going on without a silent camera", extra={"camera": camera})
             self._decide(self._order.stop_waiting_for(camera))
         # Step 4
-        for topic, value in self._undelivered:
-            self._producer.produce(topic, value)
-        if self._undelivered:
-            self._producer.flush()
-            self._undelivered.clear()
+        self._writer.flush()
         # Step 5
         self._commit()
         self._metrics.gallery_appearances.set(len(self._book.gallery))
@@ -78,7 +74,7 @@ class GalleryWriter:
     def close(self) -> None:
         """Leave the group and free the log's clients."""
         self._consumer.close()
-        self._producer.close()
+        self._writer.close()
 
     def _rebuild(self) -> None:
         for record in self._log.read(self._topics.identities):
@@ -106,7 +102,7 @@ class GalleryWriter:
             except BadInput as error:
                 self._bury(placed.offset, f"tracklet {placed.track}: {error}")
                 continue
-            self._undelivered.append((self._topics.identities, encode(decision)))
+            self._writer.add([Output(self._topics.identities, encode(decision))])
             self._metrics.identity_decisions.labels(decision.kind.value).inc()
 
     def _silent_cameras(self) -> list[str]:
@@ -132,4 +128,4 @@ class GalleryWriter:
             source=FrameRef(topic=self._topics.tracklets, partition=0, offset=offset),
             cause="bad_tracklet", detail=detail, received_unix_ns=time.time_ns(),
         )  # fmt: skip
-        self._undelivered.append((self._topics.dead_letters, encode(letter)))
+        self._writer.add([Output(self._topics.dead_letters, encode(letter))])

@@ -21,6 +21,7 @@ from cluster.errors import LogUnavailable
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
 from cluster.topics import Topics
+from cluster.writer import DurableWriter, Output
 from pipeline.camera import Camera, FollowedFrame
 from pipeline.detections import Detections
 from pipeline.errors import BadFrame
@@ -57,21 +58,6 @@ class _Story(NamedTuple):
     followed: FollowedFrame | None
 
 
-class _Output(NamedTuple):
-    """Is one record to write."""
-
-    topic: str
-    key: bytes | None
-    value: bytes
-
-
-class _Delivery(NamedTuple):
-    """Is all that a batch leaves: written first, committed after. Kept until both have worked."""
-
-    outputs: list[_Output]
-    offsets: dict[TopicPartition, int]
-
-
 class StreamShard:
     """Processes batches until told to stop. All collaborators are passed in; one thread calls it."""
 
@@ -89,9 +75,9 @@ class StreamShard:
         self._partition_of: dict[str, TopicPartition] = {}
         self.num_partitions = 0
         """Partitions of the frame topic that this shard owns."""
-        self._buried: list[_Output] = []
-        self._undelivered: _Delivery | None = None
-        self._producer = log.producer()
+        self._buried: list[Output] = []
+        self._uncommitted: dict[TopicPartition, int] = {}
+        self._writer = DurableWriter(log.producer)
         self._consumer = log.consumer(topics.shard_group, [topics.frames], on_revoked=self._hand_over)
 
     def step(self, timeout_s: float) -> int:
@@ -102,13 +88,13 @@ class StreamShard:
         Raises:
             LogUnavailable: the log is away. What was computed is kept, and the next call goes on with it.
         """
-        if self._undelivered is not None:
-            self._deliver(self._undelivered)
+        self._flush()
         # Step 1
         with self._metrics.stage("poll"):
             records = self._consumer.poll(self._site.batch_frames, timeout_s)
         self.num_partitions = len(self._consumer.assignment())
         if not records:
+            self._commit()
             return 0
         self._metrics.batch_frames.observe(len(records))
         # Step 2
@@ -123,26 +109,30 @@ class StreamShard:
         # Step 5
         with self._metrics.stage("embed"):
             batches = self._learn_appearances(stories)
-        # Steps 6 and 7
-        offsets = {record.topic_partition: record.offset + 1 for record in records}  # the last of each wins
-        self._deliver(_Delivery(self._outputs(stories, batches), offsets))
+        # Step 6
+        self._writer.add(self._outputs(stories, batches))
+        self._uncommitted.update({record.topic_partition: record.offset + 1 for record in records})
+        self._flush()
+        # Step 7
+        self._commit()
         return len(records)
 
-    def _deliver(self, delivery: _Delivery) -> None:
-        self._undelivered = delivery
+    def _flush(self) -> None:
+        """Make all results durable; what the log does not take is kept for the next call."""
         with self._metrics.stage("produce"):
-            for output in delivery.outputs:
-                self._producer.produce(output.topic, output.value, key=output.key)
-            self._producer.flush()
-        with self._metrics.stage("commit"):
-            owned = self._consumer.assignment()
-            self._consumer.commit({tp: offset for tp, offset in delivery.offsets.items() if tp in owned})
-        self._undelivered = None
+            self._writer.flush()
+
+    def _commit(self) -> None:
+        """Commit what is durable; while a rebalance forbids it, a later call does, after the next poll."""
+        if self._uncommitted:
+            with self._metrics.stage("commit"):
+                self._consumer.commit(self._uncommitted)
+            self._uncommitted = {}
 
     def close(self) -> None:
         """Leave the group and free the log's clients."""
         self._consumer.close()
-        self._producer.close()
+        self._writer.close()
 
     def _admit(self, records: Sequence[Record]) -> list[_Admitted]:
         admitted = []
@@ -212,18 +202,18 @@ class StreamShard:
             ended=last.followed is None,
         )
 
-    def _outputs(self, stories: Sequence[_Story], batches: Sequence[TrackletBatch]) -> list[_Output]:
+    def _outputs(self, stories: Sequence[_Story], batches: Sequence[TrackletBatch]) -> list[Output]:
         outputs, self._buried = self._buried, []
         for header, followed in ((story.admitted.header, story.followed) for story in stories):
             if followed is None:
                 continue
             latency_s = max(0.0, (self._clock_ns() - header.produced_ns) / 1e9)
             result = msgspec.structs.replace(followed.result, latency_s=latency_s)
-            outputs.append(_Output(self._topics.tracks, header.camera.encode(), encode(result)))
+            outputs.append(Output(self._topics.tracks, encode(result), header.camera.encode()))
             self._metrics.latency_seconds.observe(latency_s)
             self._metrics.frames_processed.labels(header.camera).inc()
             self._metrics.detections.labels(header.camera).inc(len(result.observations))
-        outputs.extend(_Output(self._topics.tracklets, b.camera.encode(), encode(b)) for b in batches)
+        outputs.extend(Output(self._topics.tracklets, encode(b), b.camera.encode()) for b in batches)
         return outputs
 
     def _bury(self, record: Record, cause: str, detail: str, camera: str | None = None) -> None:
@@ -232,7 +222,7 @@ class StreamShard:
             source=FrameRef(topic=record.topic, partition=record.partition, offset=record.offset),
             cause=cause, detail=detail, camera=camera, received_unix_ns=self._clock_ns(),
         )  # fmt: skip
-        self._buried.append(_Output(self._topics.dead_letters, None, encode(letter)))
+        self._buried.append(Output(self._topics.dead_letters, encode(letter)))
         self._metrics.dead_letters.labels(cause).inc()
         _logger.warning("frame refused", extra={"cause": cause, "detail": detail, "offset": record.offset})
 
@@ -246,6 +236,7 @@ class StreamShard:
 
     def _hand_over(self, partitions: frozenset[TopicPartition]) -> None:
         """Forget the cameras of partitions that another shard takes over."""
+        self._uncommitted = {tp: offset for tp, offset in self._uncommitted.items() if tp not in partitions}
         gone = [camera for camera, partition in self._partition_of.items() if partition in partitions]
         self._guard.forget(gone)
         for camera in gone:

@@ -11,6 +11,7 @@ CamweaveError
 └── ClusterError            cluster/errors.py
     ├── BadConfig               a site file or an option that does not make sense
     ├── LogUnavailable          a broker or a database that does not answer
+    │   └── RecordsLost             a producer that has given records up
     ├── SourceUnavailable       a camera or a video that cannot be opened or has died
     └── OutputUnavailable       a result file that cannot be written
 """

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=.venv/bin/python
-kafka_dir=.cache/kafka-test
+kafka_dir=.cache/kafka
 kafka_port="${CAMWEAVE_TEST_KAFKA_PORT:-19392}"
 
 say() { printf 'test: %s\n' "$*" >&2; }
@@ -34,7 +34,7 @@ install_debian_packages() {
     say "tests that need ${missing[*]} will be skipped"
 }
 
-stop_kafka() { "$python" scripts/kafka.py stop --dir "$kafka_dir" >/dev/null 2>&1 || say "the test Kafka did not stop"; }
+stop_kafka() { "$python" scripts/kafka.py stop --dir "$kafka_dir" --port "$kafka_port" >/dev/null 2>&1 || say "the test Kafka did not stop"; }
 
 start_kafka() {
     if [ -n "${CAMWEAVE_TEST_KAFKA:-}" ]; then

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from cluster.errors import LogUnavailable
+from cluster.errors import LogUnavailable, RecordsLost
 from cluster.gateway.pacing import NS_PER_S, Clock
 from cluster.log.protocol import Producer
 from pipeline.frames import FrameHeader
@@ -34,13 +34,11 @@ class Counts(NamedTuple):
 class Delivery:
     """Produces frames keyed by camera id; one thread at a time.
 
-    A producer may refuse because its buffer is full, or for good because it has lost records. Both look the
-    same from here, so after `RENEW_AFTER` refusals in a row a new producer is opened. What the old one had
-    taken since the last flush and cannot store is then counted as lost, although part of it may be there; a
-    flush every `FLUSH_EVERY_S` keeps that number honest.
+    While the log is away the producer keeps what it has taken, and sends it once the log is back. Only when it
+    gives records up is a new one opened. What the old one had taken since the last flush is then counted as
+    lost, although part of it may be there; a flush every `FLUSH_EVERY_S` keeps that number honest.
     """
 
-    RENEW_AFTER: Final = 3
     FLUSH_EVERY_S: Final = 2.0
     FLUSH_TIMEOUT_S: Final = 2.0
 
@@ -111,7 +109,7 @@ class Delivery:
         self._num_refusals += 1
         if self._num_refusals == 1:
             logger.warning("log away", extra={"topic": self._topic, "error": str(error)})
-        if self._num_refusals % self.RENEW_AFTER == 0:
+        if isinstance(error, RecordsLost):
             self.close()
 
 

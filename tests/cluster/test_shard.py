@@ -7,13 +7,14 @@ import simplejpeg
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig, site_from
-from cluster.errors import LogUnavailable
+from cluster.errors import LogUnavailable, RecordsLost
 from cluster.gallery import GalleryWriter
-from cluster.log import Log
+from cluster.log import Log, Producer
 from cluster.log.open import open_log
 from cluster.metrics import Metrics
 from cluster.shard import StreamShard
 from cluster.topics import Topics
+from cluster.writer import DurableWriter
 from pipeline.frames import FrameHeader
 from pipeline.identities import IdentityBook
 from pipeline.perception import Perception
@@ -178,23 +179,27 @@ def test_what_was_processed_is_not_processed_again_by_the_next_shard(bench: Benc
 class Failing:
     """Wraps a producer whose flush fails some times, as when a broker is away."""
 
-    def __init__(self, producer: object, failures: int) -> None:
+    def __init__(self, producer: Producer, errors: list[LogUnavailable]) -> None:
         self._producer = producer
-        self._failures = failures
+        self._errors = errors
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._producer, name)
 
     def flush(self, timeout_s: float = 60.0) -> None:
-        if self._failures:
-            self._failures -= 1
-            raise LogUnavailable("away")
-        self._producer.flush(timeout_s)  # type: ignore[attr-defined]
+        if self._errors:
+            raise self._errors.pop()
+        self._producer.flush(timeout_s)
 
 
-def test_a_log_that_goes_away_between_processing_and_writing_loses_nothing(bench: Bench) -> None:
+@pytest.mark.parametrize("error", [LogUnavailable, RecordsLost])
+def test_a_log_that_goes_away_between_processing_and_writing_loses_nothing(
+    bench: Bench, error: type[LogUnavailable]
+) -> None:
     bench.walk("door", RED, 6)
-    bench.shard._producer = Failing(bench.shard._producer, failures=3)  # type: ignore[assignment]
+    errors = [error("away")] * 3
+    open_producer = bench.log.producer
+    bench.shard._writer = DurableWriter(lambda: Failing(open_producer(), errors))  # type: ignore[arg-type, return-value]
     for _ in range(3):
         with pytest.raises(LogUnavailable):
             bench.shard.step(0.5)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from kafka import KafkaProducer as Client
 
-from cluster.errors import LogUnavailable
+from cluster.errors import LogUnavailable, RecordsLost
 from cluster.log.checks import check_partition, record_size
 from cluster.log.kafka.connection import Brokers
 from cluster.log.partitioner import Partitioner
@@ -147,7 +147,7 @@ class KafkaProducer:
 
     def _raise_lost(self) -> None:
         if self._lost is not None:
-            raise LogUnavailable(
+            raise RecordsLost(
                 f"Kafka at {self._brokers} has not taken a record ({type(self._lost).__name__}: {self._lost}), it is "
                 "lost to this producer: open a new one and replay from the last commit"
             ) from self._lost

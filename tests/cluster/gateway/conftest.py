@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cluster.errors import LogUnavailable
+from cluster.errors import LogUnavailable, RecordsLost
 from cluster.gateway import Clock, Stop
 from cluster.log.open import open_log
 from cluster.log.protocol import Headers, Log, Record
@@ -116,7 +116,9 @@ class FlakyProducer:
         self.values.append(value)
 
     def flush(self, timeout_s: float = 60.0) -> None:
-        if self.away or self.broken:
+        if self.broken:
+            raise RecordsLost("records were lost")
+        if self.away:
             raise LogUnavailable("the log is away; wait")
         self.num_flushes += 1
 

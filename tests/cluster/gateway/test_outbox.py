@@ -126,11 +126,22 @@ def test_a_producer_that_has_given_up_is_replaced_and_its_losses_are_counted(fak
     assert delivery.flush(1.0)
     assert delivery.deliver(frame(1))
     producers[0].broken = True
-    refusals = [delivery.deliver(frame(2)) for _ in range(Delivery.RENEW_AFTER)]
-    assert not any(refusals)
+    assert not delivery.deliver(frame(2))
     assert delivery.deliver(frame(2))
     assert sequences(producers[1]) == [2]
     assert delivery.counts("cam") == (3, 1)
+
+
+def test_a_log_that_was_away_for_long_costs_no_frame_once_it_is_back(fake_time: FakeTime) -> None:
+    producers = [FlakyProducer()]
+    delivery = Delivery(iter(producers).__next__, "frames", fake_time.clock)
+    assert delivery.deliver(frame(0))
+    producers[0].away = True
+    assert not any(delivery.deliver(frame(1)) for _ in range(30))
+    producers[0].away = False
+    assert delivery.deliver(frame(1))
+    assert sequences(producers[0]) == [0, 1]
+    assert delivery.counts("cam") == (2, 0)
 
 
 def test_a_log_that_is_down_at_the_start_is_opened_later(fake_time: FakeTime) -> None:

@@ -1,12 +1,10 @@
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,15 +14,8 @@ from cluster.log import Log, Topic
 from cluster.log.kafka import KafkaLog
 from cluster.log.kafka.connection import KafkaTimeouts
 from cluster.log.sqlite import SqliteLog
+from tests.cluster.brokers import ROOT, OwnBroker, free_port, jars_are_there
 from tests.cluster.log.conftest import poll_until
-
-ROOT = Path(__file__).parents[3]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.mark.parametrize(
@@ -113,27 +104,9 @@ def test_every_group_that_starts_gets_its_partitions_at_once(kafka_server: str, 
     log.close()
 
 
-@dataclass
-class OwnBroker:
-    port: int
-    data: Path
-
-    def run(self, command: str) -> None:
-        script = [sys.executable, str(ROOT / "scripts" / "kafka.py"), command, "--port", str(self.port)]
-        folder = os.environ.get("CAMWEAVE_KAFKA_DIR", str(ROOT / ".cache" / "kafka"))
-        done = subprocess.run(
-            [*script, "--dir", folder, "--data", str(self.data)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    def kill(self) -> None:
-        os.kill(int((self.data / "kafka.pid").read_text()), signal.SIGKILL)
-
-
 @pytest.fixture(scope="module")
 def mortal_broker(kafka_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
-    folder = Path(os.environ.get("CAMWEAVE_KAFKA_DIR", ROOT / ".cache" / "kafka"))
-    if not list(folder.glob("libs/kafka_2.13-*.jar")):
+    if not jars_are_there():
         pytest.skip("needs Kafka's jars to start a second broker: run `python scripts/kafka.py fetch`")
     broker = OwnBroker(free_port(), tmp_path_factory.mktemp("kafka"))
     yield broker
