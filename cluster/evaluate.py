@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from models.detector import Detector, ImageHW3
 from models.detectors import DetectorConfig, build_detector
 from pipeline.detections import Detections
 from pipeline.evaluation.detection import FrameBoxes, average_precision
-from pipeline.evaluation.mot import MotSequence, read_sequences
+from pipeline.evaluation.ignore import counted
+from pipeline.evaluation.mot import MotRows, MotSequence, read_sequences
 
 BATCH = 8
+MIN_SCORE = 0.03
 
 
 def evaluate_detector(
@@ -31,7 +34,10 @@ def evaluate_detector(
     sequences = {sequence.name: sequence for sequence in read_sequences(truth)}
     if sequence_name not in sequences:
         raise BadConfig(f"{truth} holds {sorted(sequences)}, not {sequence_name!r}; give --sequence NAME")
-    detector = build_detector(config)
+    # A curve needs its low end; a running site cuts it off, because nobody looks at it.
+    detector = build_detector(
+        dataclasses.replace(config, score_threshold=min(config.score_threshold, MIN_SCORE))
+    )
     pairs = list(_frames_with_truth(detector, video, sequences[sequence_name], num_frames))
     result = average_precision(pairs)
     return {
@@ -60,7 +66,6 @@ def _frames_with_truth(
     detector: Detector, video: Path, sequence: MotSequence, num_frames: int | None
 ) -> Iterator[FrameBoxes]:
     total = min(num_frames or sequence.num_frames, sequence.num_frames)
-    scored = sequence.truth.confidences_R > 0
     images: list[ImageHW3] = []
     number = 0
     for image in _images(video, total):
@@ -69,9 +74,16 @@ def _frames_with_truth(
             for raw, whole in zip(detector.detect(images), images, strict=True):
                 number += 1
                 seen = Detections.from_raw(raw, whole.shape[1], whole.shape[0])
-                here = scored & (sequence.truth.frames_R == number)
-                yield sequence.truth.boxes_R4[here], seen.boxes_N4, seen.scores_N
+                yield _with_truth(seen, sequence.truth[sequence.truth.frames_R == number])
             images = []
+
+
+def _with_truth(seen: Detections, truth: MotRows) -> FrameBoxes:
+    """Pair a frame's detections with its truth; truth flagged 0 counts neither way, nor do detections of it."""
+    ignored_M = truth.confidences_R == 0
+    boxes_N4 = seen.boxes_N4.astype(np.float64)
+    keep_N = counted(truth.boxes_R4, ignored_M, boxes_N4)
+    return truth.boxes_R4[~ignored_M], boxes_N4[keep_N], seen.scores_N[keep_N]
 
 
 def _images(video: Path, num_frames: int) -> Iterator[ImageHW3]:

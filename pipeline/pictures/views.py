@@ -15,6 +15,7 @@ from pipeline.pictures.lettering import label, stamp, tinted
 from pipeline.pictures.trails import Footstep, Trails
 from pipeline.records import Observation
 
+MIN_SHOWN_SCORE: Final = 0.35
 UNIDENTIFIED: Final[Colour] = (190, 190, 190)
 """The grey of boxes that belong to no identity (yet)."""
 
@@ -40,7 +41,8 @@ def draw_view(
     """Draw boxes, names and trails into `image`, in place.
 
     `scale` is (x, y) pixels of `image` per pixel of the source frame that the boxes and trails refer to. The
-    far ones are drawn first, so that who stands nearer covers who stands behind.
+    far ones are drawn first, so that who stands nearer covers who stands behind. What has no identity is shown
+    only where it is likely to be somebody: a detector's weak guesses are for the tracker, not for people.
     """
     size = _letter_size(image)
     width, height = image.shape[1] - 1, image.shape[0] - 1
@@ -52,6 +54,8 @@ def draw_view(
     for seen in sorted(observations, key=lambda seen: seen.box[3]):
         box = _clipped(seen.box, scale, width, height)
         identity = identity_of_track.get(seen.track or "")
+        if identity is None and seen.score < MIN_SHOWN_SCORE:
+            continue
         if identity is None:
             cv2.rectangle(image, box[:2], box[2:], UNIDENTIFIED, 1)
         else:

@@ -1,27 +1,58 @@
 """Is the peer of the end-to-end benchmark: what one would write in an afternoon, in one process, with good parts.
 
-Per frame: cv2.imdecode, the same network on one image at a time, supervision's ByteTrack for each camera, and the
-same embedder once for each track that has lasted. It keeps no log, decides no identities and survives nothing.
-The caller builds detector (execution `torch`) and embedder, so that weights and threads are those of the other side.
+Per frame: cv2.imdecode, the same weights in eager torch on one image at a time (as published: 416 x 416 pixels,
+torch's own memory layout and threads), supervision's ByteTrack for each camera, and the same embedder once for each
+track that has lasted. It keeps no log, decides no identities and survives nothing.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from supervision.detection.core import Detections
 from supervision.tracker.byte_tracker.core import ByteTrack
 
+from models.boxes import Selection, select
 from models.detector import Detector, ImageHW3, RawDetections
+from models.detectors import load_nanodet
 from models.embedder import Embedder
+from models.nanodet import COCO_CLASSES, NanoDetPredictor
+from models.weights import WeightStore
 
 CONFIRMED_AFTER = 3
 """Consecutive frames after which supervision's tracker tells a track; its other settings are its defaults."""
+
+
+class EagerNanoDet:
+    """Runs NanoDet as its recipe says, in eager torch: one image at a time, 416 x 416, no tuning."""
+
+    version = "nanodet-eager"
+    class_names = COCO_CLASSES
+    input_size = (416, 416)
+
+    def __init__(self, label: str = "person") -> None:
+        self._predictor = NanoDetPredictor(load_nanodet(WeightStore()).eval(), *self.input_size)
+        self._labels_K = torch.tensor([COCO_CLASSES.index(label)])
+        self._selection = Selection(
+            score_threshold=0.1, nms_iou=0.6, max_detections=300, labels=tuple(self._labels_K.tolist())
+        )
+
+    @torch.inference_mode()
+    def detect(self, images: Sequence[ImageHW3]) -> list[RawDetections]:
+        """Detect in each image, one after the other."""
+        return [self._detect(image) for image in images]
+
+    def _detect(self, image: ImageHW3) -> RawDetections:
+        stretched = cv2.resize(image, self.input_size)
+        pixels_13HW = torch.from_numpy(np.ascontiguousarray(stretched.transpose(2, 0, 1)))[None]
+        # The predictor takes channels last; this view leaves the memory as it is, channels first.
+        return select(*self._predictor(pixels_13HW.permute(0, 2, 3, 1), self._labels_K), self._selection)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
