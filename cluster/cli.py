@@ -255,9 +255,9 @@ def _eval_detect(options: argparse.Namespace) -> int:
 
 
 def _eval_site(options: argparse.Namespace) -> int:
-    from cluster.demo.report import score
+    from cluster.evaluate import score_run
 
-    _print_result(score(options.path, options.truth or options.path / "truth"), options.json)
+    _print_result(score_run(options.path, options.truth or options.path / "truth"), options.json)
     return 0
 
 

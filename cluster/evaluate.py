@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pipeline.detections import Detections
 from pipeline.evaluation.detection import FrameBoxes, average_precision
 from pipeline.evaluation.ignore import counted
 from pipeline.evaluation.mot import MotRows, MotSequence, read_sequences
+from pipeline.evaluation.site import score_site
 
 BATCH = 8
 MIN_SCORE = 0.03
@@ -52,6 +55,20 @@ def evaluate_detector(
     }
 
 
+def score_run(run: Path, truth: Path) -> dict[str, Any]:
+    """Score a run folder against truth, as the report shows it."""
+    scores = score_site(run, truth)
+    return {
+        "detection": {"ap50": round(scores.ap50, 4), "best_f1": round(scores.best_f1, 4)},
+        "tracking": _rounded(asdict(scores.tracking)),
+        "site": {"idf1": round(scores.idf1, 4), "idp": round(scores.idp, 4), "idr": round(scores.idr, 4)},
+    }
+
+
+def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 4) if isinstance(value, float) else value for name, value in scores.items()}
+
+
 def fetch_weights(cache: Path | None = None) -> dict[str, Any]:
     """Make sure that the default detector can run here: fetch, verify and cache its weights, and export it.
 
@@ -66,16 +83,13 @@ def _frames_with_truth(
     detector: Detector, video: Path, sequence: MotSequence, num_frames: int | None
 ) -> Iterator[FrameBoxes]:
     total = min(num_frames or sequence.num_frames, sequence.num_frames)
-    images: list[ImageHW3] = []
+    images = _images(video, total)
     number = 0
-    for image in _images(video, total):
-        images.append(image)
-        if len(images) == BATCH or number + len(images) == total:
-            for raw, whole in zip(detector.detect(images), images, strict=True):
-                number += 1
-                seen = Detections.from_raw(raw, whole.shape[1], whole.shape[0])
-                yield _with_truth(seen, sequence.truth[sequence.truth.frames_R == number])
-            images = []
+    while batch := list(islice(images, BATCH)):
+        for raw, image in zip(detector.detect(batch), batch, strict=True):
+            number += 1
+            seen = Detections.from_raw(raw, image.shape[1], image.shape[0])
+            yield _with_truth(seen, sequence.truth[sequence.truth.frames_R == number])
 
 
 def _with_truth(seen: Detections, truth: MotRows) -> FrameBoxes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from cluster.log.protocol import Log, Record
 from cluster.topics import Topics
 from models.detectors import build_detector
 from pipeline.errors import BadFrame
-from pipeline.evaluation.site import score_site
 from pipeline.frames import FrameHeader, decode
 from pipeline.journeys import identity_of_tracks, sightings, summarise_journeys
 from pipeline.records import DeadLetter, FrameResult, IdentityDecision
@@ -138,20 +137,6 @@ def bare_detector_fps(config: SiteConfig, jpegs: Sequence[bytes]) -> float:
     for begin in range(0, len(images), size):
         detector.detect(images[begin : begin + size])
     return len(images) / (time.perf_counter() - start_s)
-
-
-def score(run: Path, truth: Path) -> dict[str, Any]:
-    """Score a run folder against truth, as the report shows it."""
-    scores = score_site(run, truth)
-    return {
-        "detection": {"ap50": round(scores.ap50, 4), "best_f1": round(scores.best_f1, 4)},
-        "tracking": _rounded(asdict(scores.tracking)),
-        "site": {"idf1": round(scores.idf1, 4), "idp": round(scores.idp, 4), "idr": round(scores.idr, 4)},
-    }
-
-
-def _rounded(scores: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 4) if isinstance(value, float) else value for name, value in scores.items()}
 
 
 def _is_end(record: Record) -> bool:

@@ -18,8 +18,9 @@ import av
 
 from cluster.config import CameraConfig, SiteConfig
 from cluster.demo.pictures import draw_pictures
-from cluster.demo.report import build_report, collect, score, write_results
+from cluster.demo.report import build_report, collect, write_results
 from cluster.errors import BadConfig, ClusterError, LogUnavailable, SourceUnavailable
+from cluster.evaluate import score_run
 from cluster.files import write_atomically
 from cluster.gateway import Stop
 from cluster.gateway.cameras import ReaderLag
@@ -228,4 +229,4 @@ def _score(options: DemoOptions, video: Video, cameras: tuple[VirtualCamera, ...
     truth = options.out / "truth"
     sequence = sequences[TRUTH_SEQUENCE]
     write_truth(truth, cameras, sequence.truth, num_frames=video.num_frames, frame_rate=video.fps)
-    return score(options.out, truth)
+    return score_run(options.out, truth)
