@@ -42,6 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(json.dumps({"error": type(error).__name__, "message": str(error)}))  # noqa: T201
         print(f"camweave: {error}", file=sys.stderr)  # noqa: T201
         return 1
+    except BrokenPipeError:  # whoever read the results has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
     except KeyboardInterrupt:
         print("camweave: interrupted", file=sys.stderr)  # noqa: T201
         return 130

@@ -218,7 +218,7 @@ class Site:
             ray.init(address=address, runtime_env=environment, log_to_driver=True)
             return
         ray.init(
-            runtime_env=environment, include_dashboard=False, log_to_driver=True, logging_level=logging.WARNING,
+            runtime_env=environment, include_dashboard=False, log_to_driver=True, logging_level=logging.ERROR,
             object_store_memory=256 << 20,
         )  # fmt: skip
 

@@ -64,7 +64,8 @@ def collect(log: Log, topics: Topics) -> Results:
         "identities": tuple(record.value for record in log.read(topics.identities)),
         "dead-letters": tuple(record.value for record in log.read(topics.dead_letters)),
     }
-    last_ms = max((record.timestamp_ms for record in tracks), default=first_ms or 0)
+    written_ms = [record.timestamp_ms for record in tracks]
+    times_ms = [*written_ms, *([] if first_ms is None else [first_ms])]  # the first frames may be past retention
     return Results(
         num_produced=total - num_ends,
         jpegs=tuple(jpegs),
@@ -72,7 +73,7 @@ def collect(log: Log, topics: Topics) -> Results:
         decisions=tuple(decode_record(value, IdentityDecision) for value in raw["identities"]),
         dead_letters=tuple(decode_record(value, DeadLetter) for value in raw["dead-letters"]),
         raw=raw,
-        seconds=max((last_ms - (first_ms or 0)) / 1e3, 1e-3),
+        seconds=max((max(times_ms, default=0) - min(times_ms, default=0)) / 1e3, 1e-3),
     )
 
 

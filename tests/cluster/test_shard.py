@@ -1,9 +1,13 @@
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import simplejpeg
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig, site_from
@@ -51,9 +55,11 @@ class Bench:
             site=self.site, topics=TOPICS, log=self.log, perceiver=self.perception, metrics=self.metrics
         )
 
-    def new_gallery(self) -> GalleryWriter:
+    def new_gallery(self, clock_s: Callable[[], float] = time.monotonic) -> GalleryWriter:
         book = IdentityBook(self.site.identity, "colour@1", 3)
-        return GalleryWriter(site=self.site, topics=TOPICS, log=self.log, book=book, metrics=self.metrics)
+        return GalleryWriter(
+            clock_s=clock_s, site=self.site, topics=TOPICS, log=self.log, book=book, metrics=self.metrics
+        )
 
     def send(self, head: FrameHeader, value: bytes) -> None:
         self.producer.produce(TOPICS.frames, value, key=head.camera.encode(), headers=head.to_headers())
@@ -253,6 +259,20 @@ def test_identities_wait_for_the_slower_camera(bench: Bench) -> None:
     assert {d.camera for d in bench.decisions()} == {"door", "yard"}
 
 
+def test_identities_go_on_without_a_camera_that_has_fallen_silent(bench: Bench) -> None:
+    now_s = [0.0]
+    bench.walk("door", RED, 12, end=False)
+    bench.run()
+    gallery = bench.new_gallery(lambda: now_s[0])
+    while gallery.step(0.3):
+        pass
+    assert bench.decisions() == []
+    now_s[0] = bench.site.camera_patience_s + 1
+    gallery.step(0.1)
+    gallery.close()
+    assert [d.camera for d in bench.decisions()] == ["door"]
+
+
 def test_a_tracklet_record_that_cannot_be_read_is_buried_and_the_rest_goes_on(bench: Bench) -> None:
     bench.producer.produce(TOPICS.tracklets, b"nonsense")
     bench.walk("door", RED, 12)
@@ -272,3 +292,26 @@ def test_the_end_of_a_stream_ends_its_tracks(bench: Bench) -> None:
     batches = [decode(record.value, TrackletBatch) for record in bench.log.read(TOPICS.tracklets)]
     assert batches[-1].ended
     assert [event.phase for event in batches[-1].events] == ["ended"]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=5))
+def test_shards_that_die_at_any_point_lose_no_frame_and_repeat_no_track_id(steps: list[int]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder), batch_frames=4)
+        bench.walk("door", RED, 10)
+        bench.walk("yard", BLUE, 10)
+        for num_steps in steps:
+            for _ in range(num_steps):
+                bench.shard.step(0.2)
+            bench.shard.close()
+            bench.shard = bench.new_shard()
+        bench.run()
+        results = {(r.camera, r.sequence): r for r in bench.results()}
+        assert set(results) == {(camera, n) for camera in ("door", "yard") for n in range(10)}
+        tracks: dict[str, set[str]] = {}
+        for (camera, _), result in results.items():
+            for seen in result.observations:
+                tracks.setdefault(seen.track or "", set()).add(camera)
+        assert all(len(cameras) == 1 for cameras in tracks.values())
+        bench.close()
