@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -24,6 +24,8 @@ from models.weights import locked, write_aside
 
 OPSET: Final = 20
 MAX_BATCH: Final = 64
+VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
+"""The CPU flags of dot products of 8-bit numbers. Without them sums saturate at 16 bits, and little time is won."""
 
 
 class Execution(Protocol):
@@ -153,17 +155,26 @@ def onnx_device(name: str) -> torch.device:
 def onnx_model(predictor: nn.Module, size: tuple[int, int], path: Path) -> bytes:
     """Return the predictor as ONNX, from the file `path` or exported to it; a damaged file is exported anew.
 
-    The file is derived from verified weights, so its own SHA-256 stands beside it only to notice damage.
-
     Raises:
         ModelError: when the file has to be exported and cannot be written.
+    """
+    return derived(path, lambda: export_onnx(predictor, size))
+
+
+def derived(path: Path, build: Callable[[], bytes]) -> bytes:
+    """Return what `build` makes of verified weights, from the file `path` or built to it.
+
+    The file's own SHA-256 stands beside it only to notice damage; a damaged file is built anew.
+
+    Raises:
+        ModelError: when the file has to be built and cannot be written, and whatever `build` raises.
     """
     if (content := _read_checked(path)) is not None:
         return content
     try:
         with locked(path.with_suffix(".lock")):
-            if (content := _read_checked(path)) is None:  # another process may have exported meanwhile
-                content = export_onnx(predictor, size)
+            if (content := _read_checked(path)) is None:  # another process may have built it meanwhile
+                content = build()
                 write_aside(path, content)
                 write_aside(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
     except OSError as error:
@@ -221,6 +232,43 @@ def upload_and_resize(images: Sequence[ImageHW3], size: tuple[int, int], device:
 def usable_cores() -> int:
     """Count the CPU cores that this process may run on."""
     return len(os.sched_getaffinity(0))
+
+
+def cpu_flags() -> frozenset[str]:
+    """Read what the CPU's instruction sets are, as Linux names them; empty where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
+
+
+def choose_precision(
+    wanted: str, execution: str, device: torch.device, flags: Collection[str]
+) -> Literal["float32", "int8"]:
+    """Settle what a network that has an 8-bit form computes in, on a device whose CPU has these flags.
+
+    Raises:
+        ModelError: when int8 is asked for with torch.
+        DeviceUnavailable: when int8 is asked for on CUDA, or without VNNI.
+    """
+    able = execution == "onnxruntime" and device.type == "cpu" and not VNNI.isdisjoint(flags)
+    if wanted == "float32" or (wanted == "auto" and not able):
+        return "float32"
+    if execution != "onnxruntime":
+        raise ModelError(
+            f"precision is int8 and execution {execution}; set execution to onnxruntime, or precision to auto"
+        )
+    if device.type != "cpu":
+        raise DeviceUnavailable(
+            f"precision is int8 and device {device}; set device to cpu, or precision to auto"
+        )
+    if not able:
+        raise DeviceUnavailable(
+            "precision is int8, but this CPU has neither avx512_vnni nor avx_vnni; "
+            "set precision to auto or float32"
+        )
+    return "int8"
 
 
 def _read_checked(path: Path) -> bytes | None:

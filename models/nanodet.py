@@ -10,6 +10,7 @@ Legend of shape suffixes: N images, H height, W width, C classes, A cells of all
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -28,6 +29,8 @@ STD_BGR: Final = (57.375, 57.12, 58.395)
 NEGATIVE_SLOPE: Final = 0.1
 GRAPH: Final = 1
 """Raise it whenever `NanoDetPredictor` computes something else: cached exports are named by it."""
+NANODET_RANGES: Final = Path(__file__).with_name("nanodet_ranges.json")
+"""What the 8-bit form is made with; `scripts/calibrate.py` measures it."""
 
 COCO_CLASSES: Final = tuple(
     """person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,
@@ -123,6 +126,11 @@ class NanoDet(nn.Module):
             nn.Sequential(ConvAct(128, 128), nn.Conv2d(128, outputs, 1)) for _ in STRIDES
         )
 
+    @property
+    def output_convolutions(self) -> list[nn.Conv2d]:
+        """The convolutions that predict: what they give out is read as it is, so it wants all its digits."""
+        return [module for head in self.heads for module in head.children() if isinstance(module, nn.Conv2d)]
+
     def forward(self, images_N3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits N x C x A and distance logits N x B x A; cells run by stride, then row, then column."""
         x = (images_N3HW - self.mean) / self.std
@@ -179,7 +187,7 @@ def load_tfjs(network: NanoDet, tensors: Mapping[str, NDArray[np.float32]]) -> N
     Raises:
         WeightsCorrupt: when a tensor is missing, has another shape, or is not finite.
     """
-    for conv, (kernel, bias) in zip(_convolutions(network), _tfjs_names(), strict=True):
+    for conv, (kernel, bias) in zip(convolutions(network), _tfjs_names(), strict=True):
         try:
             weight_OIHW = np.ascontiguousarray(tensors[kernel].transpose(3, 2, 0, 1))
             bias_O = tensors[bias]
@@ -200,7 +208,7 @@ def load_tfjs(network: NanoDet, tensors: Mapping[str, NDArray[np.float32]]) -> N
             conv.bias.copy_(torch.from_numpy(bias_O))
 
 
-def _convolutions(network: NanoDet) -> Iterator[nn.Conv2d]:
+def convolutions(network: NanoDet) -> Iterator[nn.Conv2d]:
     """Yield the convolutions in the order in which the published graph numbers them, which is that of definition."""
     return (module for module in network.modules() if isinstance(module, nn.Conv2d))
 

@@ -10,7 +10,7 @@ import pytest
 from pipeline.records import FrameResult, IdentityDecision, decode
 from tests.cluster.conftest import Camweave, report_of
 
-NUM_FRAMES = 40
+NUM_FRAMES = 30
 pytestmark = pytest.mark.ray
 
 
@@ -55,7 +55,7 @@ def test_no_frame_is_lost_and_people_are_followed_from_camera_to_camera(
         report["fps"] / report["bare_detector_fps"], rel=0.01
     )
     assert set(report["stage_seconds"]) >= {"poll", "detect", "track", "embed", "produce"}
-    assert report["model_version"].startswith("nanodet@")
+    assert report["model_version"].startswith("nanodet")
 
 
 def test_the_demo_leaves_its_report_its_records_and_its_pictures(fused: tuple[Path, dict[str, Any]]) -> None:

@@ -62,7 +62,10 @@ def detector(weight_files: dict[str, bytes]) -> Callable[[str], Detector]:
     def build(kind: str) -> Detector:
         if kind == "untrained torchvision":
             return untrained("ssdlite320_mobilenet_v3_large")
-        return build_detector(DetectorConfig(execution=kind, device="cpu", threads=2))  # type: ignore[arg-type]
+        execution, _, precision = kind.partition(" ")
+        return build_detector(
+            DetectorConfig(execution=execution, precision=precision or "float32", device="cpu", threads=2)  # type: ignore[arg-type]
+        )
 
     return build
 

@@ -6,12 +6,16 @@ import torch
 
 from models.detectors import DetectorConfig, build_detector
 from models.errors import DeviceUnavailable, ModelError, WeightsCorrupt
-from models.execution import OPSET, onnx_model, upload_and_resize
+from models.execution import OPSET, VNNI, cpu_flags, onnx_model, upload_and_resize
 from models.nanodet import GRAPH, NanoDetPredictor
 from models.torchvision_detector import read_torchvision_weights, torchvision_names, torchvision_network
 from tests.models.conftest import noise
 
-conforming = pytest.mark.parametrize("kind", ["onnxruntime", "torch", "untrained torchvision"])
+int8 = pytest.param(
+    "onnxruntime int8",
+    marks=pytest.mark.skipif(VNNI.isdisjoint(cpu_flags()), reason="needs a CPU with VNNI"),
+)
+conforming = pytest.mark.parametrize("kind", ["onnxruntime", int8, "torch", "untrained torchvision"])
 
 
 @conforming
@@ -66,7 +70,7 @@ def test_the_version_names_network_and_weights(kind, detector):
     assert int(digest, 16) >= 0
 
 
-@pytest.mark.parametrize("kind", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("kind", ["onnxruntime", int8, "torch"])
 def test_people_are_found_where_they_stand_in_the_first_frame(kind, detector, frames):
     (raw,) = detector(kind).detect(frames[:1])
     people = raw.boxes_N4[raw.scores_N > 0.5] * [768, 576, 768, 576]
@@ -130,8 +134,9 @@ def test_an_exported_network_that_was_damaged_is_exported_anew(network, tmp_path
 
 def test_the_exported_network_is_kept_beside_the_weights(weights_dir, tmp_path):
     config = DetectorConfig(
-        weights_dir=str(weights_dir), cache_dir=str(tmp_path / "c"), input_size=(64, 64), device="cpu"
-    )
+        weights_dir=str(weights_dir), cache_dir=str(tmp_path / "c"), input_size=(64, 64), device="cpu",
+        precision="float32",
+    )  # fmt: skip
     detector = build_detector(config)
     assert detector.input_size == (64, 64)
     assert (tmp_path / "c" / "onnx" / f"{detector.version}-64x64-graph{GRAPH}-opset{OPSET}.onnx").is_file()

@@ -1,7 +1,9 @@
 import dataclasses
 import json
 import logging
+from itertools import islice
 
+import av
 import numpy as np
 import onnx
 import onnxruntime
@@ -9,19 +11,19 @@ import pytest
 import torch
 from onnx import numpy_helper
 from torch import nn
+from torchvision.ops import box_iou
 
 from models import detectors
-from models.detectors import DetectorConfig, build_detector, choose_precision
+from models.detectors import DetectorConfig, build_detector
 from models.errors import DeviceUnavailable, ModelError
-from models.execution import cpu_flags, export_onnx, has_vnni
+from models.execution import VNNI, choose_precision, cpu_flags, export_onnx
 from models.nanodet import NANODET_RANGES, NanoDetPredictor, convolutions
-from models.quantization import ActivationRanges, Range, measure_ranges, quantize, read_ranges
-from tests.models.agreement import matched_share, score_difference
-from tests.models.conftest import video_frames
+from models.quantization import quantize
+from models.ranges import ActivationRanges, Range, measure_ranges, read_ranges
+from tests.models.conftest import VIDEO
 
 CPU = torch.device("cpu")
-VNNI = frozenset({"sse2", "avx512_vnni"})
-needs_vnni = pytest.mark.skipif(not has_vnni(cpu_flags()), reason="needs a CPU with VNNI")
+needs_vnni = pytest.mark.skipif(VNNI.isdisjoint(cpu_flags()), reason="needs a CPU with VNNI")
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +38,14 @@ def predictor(network):
 
 @needs_vnni
 def test_in_8_bits_the_same_people_are_seen(both):
-    images = video_frames(slice(0, 795, 40))
+    with av.open(str(VIDEO)) as container:
+        images = [frame.to_ndarray(format="bgr24") for frame in islice(container.decode(video=0), 7, 795, 40)]
     float32, int8 = (detector.detect(images) for detector in both)
-    assert len(images) == 20
-    assert matched_share(float32, int8, score=0.4, iou=0.7) >= 0.98
-    assert matched_share(int8, float32, score=0.4, iou=0.7) >= 0.98
-    assert score_difference(float32, int8, score=0.4, iou=0.7) < 0.02
+    for ours, theirs in ((float32, int8), (int8, float32)):
+        differences = score_differences(ours, theirs)
+        assert len(differences) > 100
+        assert np.mean(np.isfinite(differences)) >= 0.98
+        assert np.nanmean(np.abs(differences)) < 0.02
 
 
 @needs_vnni
@@ -63,33 +67,33 @@ def test_the_version_tells_the_precision(both):
 
 
 @pytest.mark.parametrize(
-    ("config", "device", "flags", "expected"),
+    ("wanted", "execution", "device", "flags", "expected"),
     [
-        ({}, "cpu", {"avx512_vnni"}, "int8"),
-        ({}, "cpu", {"avx_vnni"}, "int8"),
-        ({}, "cpu", {"avx2", "avx512f"}, "float32"),
-        ({}, "cpu", set(), "float32"),
-        ({}, "cuda", VNNI, "float32"),
-        ({"execution": "torch"}, "cpu", VNNI, "float32"),
-        ({"precision": "float32"}, "cpu", VNNI, "float32"),
-        ({"precision": "int8"}, "cpu", VNNI, "int8"),
+        ("auto", "onnxruntime", "cpu", {"sse2", "avx512_vnni"}, "int8"),
+        ("auto", "onnxruntime", "cpu", {"sse2", "avx_vnni"}, "int8"),
+        ("auto", "onnxruntime", "cpu", {"avx2", "avx512f"}, "float32"),
+        ("auto", "onnxruntime", "cpu", set(), "float32"),
+        ("auto", "onnxruntime", "cuda", VNNI, "float32"),
+        ("auto", "torch", "cpu", VNNI, "float32"),
+        ("float32", "onnxruntime", "cpu", VNNI, "float32"),
+        ("int8", "onnxruntime", "cpu", VNNI, "int8"),
     ],
 )
-def test_the_precision_follows_from_execution_device_and_cpu(config, device, flags, expected):
-    assert choose_precision(DetectorConfig(**config), torch.device(device), flags) == expected
+def test_the_precision_follows_from_execution_device_and_cpu(wanted, execution, device, flags, expected):
+    assert choose_precision(wanted, execution, torch.device(device), flags) == expected
 
 
 @pytest.mark.parametrize(
-    ("config", "device", "flags", "error", "message"),
+    ("execution", "device", "flags", "error", "message"),
     [
-        ({"execution": "torch"}, "cpu", VNNI, ModelError, "set execution to onnxruntime"),
-        ({}, "cuda", VNNI, DeviceUnavailable, "set device to cpu"),
-        ({}, "cpu", {"avx2"}, DeviceUnavailable, "neither avx512_vnni nor avx_vnni"),
+        ("torch", "cpu", VNNI, ModelError, "set execution to onnxruntime"),
+        ("onnxruntime", "cuda", VNNI, DeviceUnavailable, "set device to cpu"),
+        ("onnxruntime", "cpu", {"avx2"}, DeviceUnavailable, "neither avx512_vnni nor avx_vnni"),
     ],
 )
-def test_8_bits_where_they_are_not_to_be_had_are_refused(config, device, flags, error, message):
+def test_8_bits_where_they_are_not_to_be_had_are_refused(execution, device, flags, error, message):
     with pytest.raises(error, match=message):
-        choose_precision(DetectorConfig(precision="int8", **config), torch.device(device), flags)
+        choose_precision("int8", execution, torch.device(device), flags)
 
 
 def test_torchvision_s_models_have_no_8_bit_form():
@@ -115,7 +119,9 @@ def test_a_graph_with_other_weights_is_named(predictor):
     weights = weights_of(predictor.network)
     model = export_onnx(predictor, (64, 64))
     weights[5] = weights[5] + 1
-    with pytest.raises(ModelError, match="has 33 convolutions with this network's weights, expected each of 34"):
+    with pytest.raises(
+        ModelError, match="has 33 convolutions with this network's weights, expected each of 34"
+    ):
         quantize(model, weights, read_ranges(NANODET_RANGES))
 
 
@@ -136,6 +142,19 @@ def test_names_in_the_graph_do_not_matter(predictor):
     )
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_pixels_reach_the_first_convolution_as_they_are(predictor):
+    model = quantize(
+        export_onnx(predictor, (64, 64)), weights_of(predictor.network), read_ranges(NANODET_RANGES)
+    )
+    graph = onnx.load_from_string(model).graph
+    made_by = {name: node for node in graph.node for name in node.output}
+    first = next(node for node in graph.node if node.op_type == "Conv")
+    coarse = made_by[first.input[0]]
+    transposed = made_by[coarse.input[0]]
+    assert (coarse.op_type, transposed.op_type) == ("DequantizeLinear", "Transpose")
+    assert list(transposed.input) == ["images"]
 
 
 @pytest.mark.parametrize(
@@ -201,6 +220,18 @@ def test_auto_runs_in_float32_and_says_so_when_the_table_does_not_fit(tmp_path, 
     assert "33 convolutions, the network 34" in caplog.records[0].cause
     with pytest.raises(ModelError, match="33 convolutions, the network 34"):
         build_detector(DetectorConfig(device="cpu", precision="int8"), cpu=VNNI)
+
+
+def score_differences(ours, theirs, score=0.4, iou=0.7):
+    """Of each of our boxes that scores enough: how much less their best box there scores; NaN if there is none."""
+    differences = []
+    for one, other in zip(ours, theirs, strict=True):
+        strong = one.scores_N >= score
+        overlaps = box_iou(*(torch.from_numpy(boxes) for boxes in (one.boxes_N4[strong], other.boxes_N4)))
+        best = torch.cat([overlaps, torch.zeros(len(overlaps), 1)], dim=1).max(dim=1)
+        found = np.append(other.scores_N, np.nan)[best.indices.numpy()]
+        differences += np.where(best.values >= iou, one.scores_N[strong] - found, np.nan).tolist()
+    return differences
 
 
 def weights_of(network):
