@@ -45,7 +45,7 @@ class RunningDemo:
     def actor(self, name: str) -> psutil.Process | None:
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
-                if f"ray::{name}.run" in " ".join(child.cmdline()):
+                if f"ray::{name}" in " ".join(child.cmdline()):
                     return child
             except psutil.Error:
                 continue
