@@ -272,7 +272,7 @@ def _weights_fetch(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    from cluster.files import write_atomically
+    from models.files import write_atomically
     from pipeline.records import json_schemas
 
     schemas = json_schemas()

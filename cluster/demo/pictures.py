@@ -9,9 +9,9 @@ import av
 import numpy as np
 
 from cluster.demo.report import Results
-from cluster.files import write_atomically
 from cluster.progress import DemoProgress
 from cluster.video_writer import VideoWriter
+from models.files import write_atomically
 from pipeline.journeys import first_seen, identity_of_tracks, sightings
 from pipeline.pictures import Legend, View, journeys_png, render_mosaic
 from pipeline.pictures.cutouts import Cutouts

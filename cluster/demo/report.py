@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from cluster.config import SiteConfig
-from cluster.files import write_atomically
 from cluster.log.protocol import Log, Record
 from cluster.topics import Topics
 from models.detectors import build_detector
+from models.files import write_atomically
 from pipeline.errors import BadFrame
 from pipeline.frames import FrameHeader, decode
 from pipeline.journeys import identity_of_tracks, sightings, summarise_journeys
@@ -65,7 +65,10 @@ def collect(log: Log, topics: Topics) -> Results:
         "dead-letters": tuple(record.value for record in log.read(topics.dead_letters)),
     }
     written_ms = [record.timestamp_ms for record in tracks]
-    times_ms = [*written_ms, *([] if first_ms is None else [first_ms])]  # the first frames may be past retention
+    times_ms = [
+        *written_ms,
+        *([] if first_ms is None else [first_ms]),
+    ]  # the first frames may be past retention
     return Results(
         num_produced=total - num_ends,
         jpegs=tuple(jpegs),

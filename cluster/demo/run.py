@@ -21,7 +21,6 @@ from cluster.demo.pictures import draw_pictures
 from cluster.demo.report import build_report, collect, write_results
 from cluster.errors import BadConfig, ClusterError, LogUnavailable, SourceUnavailable
 from cluster.evaluate import score_run
-from cluster.files import write_atomically
 from cluster.gateway import Stop
 from cluster.gateway.cameras import ReaderLag
 from cluster.gateway.virtual import VirtualSite, stream_virtual_site
@@ -31,6 +30,7 @@ from cluster.log.protocol import TopicPartition
 from cluster.logs import log_as_json
 from cluster.progress import DemoProgress, Standing
 from cluster.site import Site
+from models.files import write_atomically
 from pipeline.evaluation.mot import read_sequences
 from pipeline.virtual_cameras import VirtualCamera, four_quadrants, write_truth
 

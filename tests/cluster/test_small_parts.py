@@ -1,24 +1,13 @@
 import json
 import logging
-from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from cluster.errors import LogUnavailable, RecordsLost
-from cluster.files import write_atomically
 from cluster.logs import JsonFormatter
 from cluster.metrics import STAGES, Metrics
 from cluster.writer import DurableWriter, Output
-
-
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    write_atomically(path, b"old")
-    with pytest.raises(TypeError):
-        write_atomically(path, "not bytes")  # type: ignore[arg-type]
-    assert path.read_bytes() == b"old"
-    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
 
 
 def test_a_log_line_is_json_with_the_fields_given() -> None:

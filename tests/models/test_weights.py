@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import WeightsCorrupt, WeightsUnavailable
-from models.weights import NANODET, WeightStore, write_aside
+from models.files import write_atomically
+from models.weights import NANODET, WeightStore
 
 
 def tarball(members: dict[str, bytes], folder: Path) -> None:
@@ -140,8 +141,8 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
     path = tmp_path / "file"
-    write_aside(path, b"old")
+    write_atomically(path, b"old")
     with pytest.raises(TypeError):
-        write_aside(path, "not bytes")
+        write_atomically(path, "not bytes")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
