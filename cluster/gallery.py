@@ -21,6 +21,8 @@ from pipeline.ordering import EventOrder, PlacedEvent
 from pipeline.records import DeadLetter, FrameRef, IdentityDecision, TrackletBatch, decode, encode
 
 _logger = logging.getLogger(__name__)
+COMMIT_EVERY_S = 0.25
+"""How much may have to be read again after a crash; what was decided is known from the identity log."""
 
 
 class GalleryWriter:
@@ -42,6 +44,7 @@ class GalleryWriter:
         """Partitions of the tracklet topic that this writer owns: one, once it has joined."""
         self._next: dict[TopicPartition, int] = {}
         self._committed: dict[TopicPartition, int] = {}
+        self._committed_s = clock_s()
         self._rebuild()
         self._writer = DurableWriter(log.producer)
         self._consumer = log.consumer(topics.gallery_group, [topics.tracklets])
@@ -66,7 +69,8 @@ class GalleryWriter:
         # Step 4
         self._writer.flush()
         # Step 5
-        self._commit()
+        if not records or self._clock_s() - self._committed_s >= COMMIT_EVERY_S:
+            self._commit()
         self._metrics.gallery_appearances.set(len(self._book.gallery))
         self._metrics.gallery_identities.set(self._book.num_identities)
         return len(records)
@@ -120,6 +124,7 @@ class GalleryWriter:
         if changed:
             self._consumer.commit(changed)
             self._committed.update(changed)
+        self._committed_s = self._clock_s()
 
     def _bury(self, offset: int, detail: str) -> None:
         self._metrics.gallery_rejected.inc()

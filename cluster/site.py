@@ -148,11 +148,13 @@ class Site:
 
     def lag(self, group: str, topic: str) -> int:
         """Return how many records `group` has not committed yet."""
+        end = self.log.end_offsets(topic)
         committed = self.log.committed(group, topic)
-        begin = self.log.beginning_offsets(topic)
+        unread = {partition for partition, offset in end.items() if offset and partition not in committed}
+        begin = self.log.beginning_offsets(topic) if unread else {}
         return sum(
-            end - max(committed.get(partition, 0), begin[partition])
-            for partition, end in self.log.end_offsets(topic).items()
+            offset - (begin[partition] if partition in unread else committed.get(partition, 0))
+            for partition, offset in end.items()
         )
 
     def stage_seconds(self) -> dict[str, float]:
@@ -173,7 +175,7 @@ class Site:
         """Return how many identities the gallery remembers."""
         return round(self._sample("camweave_gallery_identities", {}))
 
-    def wait_until_drained(self, timeout_s: float, poll_s: float = 0.1) -> None:
+    def wait_until_drained(self, timeout_s: float, poll_s: float = 0.5) -> None:
         """Tend the site until it has caught up.
 
         Raises:

@@ -39,28 +39,45 @@ class DurableWriter:
         return len(self._pending)
 
     def add(self, outputs: Iterable[Output]) -> None:
-        """Take records over; they are written by `flush`."""
+        """Take records over; `send` puts them on their way, `flush` makes them durable."""
         self._pending.extend(outputs)
 
+    def send(self) -> None:
+        """Hand the producer what was added, without waiting for the log to have it.
+
+        Raises:
+            LogUnavailable: the log is away; nothing is forgotten, so call again later.
+        """
+        try:
+            self._producer = self._producer or self._open_producer()
+            for output in self._pending[self._num_produced :]:
+                self._producer.produce(output.topic, output.value, key=output.key)
+                self._num_produced += 1
+        except RecordsLost:
+            self._begin_anew()
+            raise
+
     def flush(self) -> None:
-        """Write what was added and return once it is durable.
+        """Return once all that was added is durable.
 
         Raises:
             LogUnavailable: the log is away; nothing is forgotten, so call again later.
         """
         if not self._pending:
             return
+        self.send()
+        assert self._producer is not None, "send opens it"
         try:
-            self._producer = self._producer or self._open_producer()
-            for output in self._pending[self._num_produced :]:
-                self._producer.produce(output.topic, output.value, key=output.key)
-                self._num_produced += 1
             self._producer.flush(FLUSH_TIMEOUT_S)
         except RecordsLost:
-            self.close()  # this producer has given up; the next one gets all of it again
-            self._num_produced = 0
+            self._begin_anew()
             raise
         self._pending.clear()
+        self._num_produced = 0
+
+    def _begin_anew(self) -> None:
+        """Leave a producer that has given records up; the next one gets all of them again."""
+        self.close()
         self._num_produced = 0
 
     def close(self) -> None:

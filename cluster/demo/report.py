@@ -38,6 +38,8 @@ class Results:
     tracks: tuple[FrameResult, ...]
     decisions: tuple[IdentityDecision, ...]
     dead_letters: tuple[DeadLetter, ...]
+    num_refused: int
+    """Frames among the dead letters."""
     raw: Mapping[str, tuple[bytes, ...]]
     """The result records as written, by topic name without prefix."""
     seconds: float
@@ -69,12 +71,14 @@ def collect(log: Log, topics: Topics) -> Results:
         *written_ms,
         *([] if first_ms is None else [first_ms]),
     ]  # the first frames may be past retention
+    letters = tuple(decode_record(value, DeadLetter) for value in raw["dead-letters"])
     return Results(
         num_produced=total - num_ends,
         jpegs=tuple(jpegs),
         tracks=tuple(decode_record(value, FrameResult) for value in raw["tracks"]),
         decisions=tuple(decode_record(value, IdentityDecision) for value in raw["identities"]),
-        dead_letters=tuple(decode_record(value, DeadLetter) for value in raw["dead-letters"]),
+        dead_letters=letters,
+        num_refused=sum(letter.source.topic == topics.frames for letter in letters),
         raw=raw,
         seconds=max((max(times_ms, default=0) - min(times_ms, default=0)) / 1e3, 1e-3),
     )
@@ -91,7 +95,7 @@ def build_report(
 ) -> dict[str, Any]:
     """Count, measure and summarise a run."""
     processed = {(result.camera, result.sequence) for result in results.tracks}
-    refused = len(results.dead_letters)
+    refused = results.num_refused
     tracks = {o.track for result in results.tracks for o in result.observations if o.confirmed}
     journeys = summarise_journeys(
         sightings(
@@ -107,7 +111,7 @@ def build_report(
         "frames_produced": results.num_produced,
         "frames_processed": len(processed),
         "frames_lost": results.num_produced - len(processed) - refused,
-        "dead_letters": refused,
+        "dead_letters": len(results.dead_letters),
         "detections": sum(len(result.observations) for result in results.tracks),
         "tracks": len(tracks),
         "identities": len(set(identity_of.values())),

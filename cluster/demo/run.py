@@ -40,6 +40,8 @@ TRUTH_SEQUENCE = "PETS09-S2L1"
 MAX_WAITING_FRAMES = 64
 """How far the gateway stays ahead of the shards: enough to keep them busy, little enough to be live."""
 MAX_WORKER_DEATHS = 3
+WATCH_EVERY_S = 0.5
+"""Asking Kafka how far it is costs milliseconds of the cores that do the work."""
 LOOP_RETENTION_BYTES = 64 << 20
 
 
@@ -171,7 +173,7 @@ def _stream(
         while process.is_alive() or not _drained(site):
             site.tend()
             _show(progress, site, cameras)
-            process.join(0.25)
+            process.join(WATCH_EVERY_S)
             _check(process)
             if looping and time.monotonic() > until_s:
                 stop.set()

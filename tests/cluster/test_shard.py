@@ -206,9 +206,10 @@ def test_a_log_that_goes_away_between_processing_and_writing_loses_nothing(
     errors = [error("away")] * 3
     open_producer = bench.log.producer
     bench.shard._writer = DurableWriter(lambda: Failing(open_producer(), errors))  # type: ignore[arg-type, return-value]
+    assert bench.shard.step(1.0) > 0
     for _ in range(3):
         with pytest.raises(LogUnavailable):
-            bench.shard.step(0.5)
+            bench.shard.step(0.3)
     bench.run()
     assert {result.sequence for result in bench.results()} == set(range(6))
     assert not bench.letters()
@@ -304,6 +305,7 @@ def test_shards_that_die_at_any_point_lose_no_frame_and_repeat_no_track_id(steps
         for num_steps in steps:
             for _ in range(num_steps):
                 bench.shard.step(0.2)
+            bench.shard._uncommitted.clear()  # as if it had died before the commit
             bench.shard.close()
             bench.shard = bench.new_shard()
         bench.run()
