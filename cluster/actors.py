@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig
+from cluster.errors import LogUnavailable
 from cluster.gallery import GalleryWriter
 from cluster.log.open import open_log
 from cluster.logs import log_as_json
@@ -89,11 +90,25 @@ class _PullActor:
     def _build(self) -> StreamShard | GalleryWriter:
         raise AssertionError("each actor builds its own worker")
 
+    def _build_patiently(self) -> StreamShard | GalleryWriter | None:
+        """Build the worker, trying again while the log is away; None when told to stop before that."""
+        while not self._stop.is_set():
+            try:
+                return self._build()
+            except LogUnavailable as error:
+                self._metrics.log_errors.labels(self.part).inc()
+                logging.getLogger(__name__).warning(
+                    "log unavailable, trying again", extra={"part": self.part, "error": str(error)}
+                )
+                self._stop.wait(1.0)
+        return None
+
     def run(self) -> None:
         """Pull and process until `stop`; raises what `step` raises, after logging it."""
         try:
-            self._worker = self._build()
-            run_until(self._stop.is_set, self._worker.step, self._metrics, self.part)
+            self._worker = self._build_patiently()
+            if self._worker is not None:
+                run_until(self._stop.is_set, self._worker.step, self._metrics, self.part)
         except Exception:
             logging.getLogger(__name__).exception("worker died", extra={"part": self.part})
             raise
@@ -122,14 +137,15 @@ class ShardActor(_PullActor):
         super().__init__()
         self._site = site
         self._perception = perception
+        self._perceiver: Perceiver | None = None
 
     def _build(self) -> StreamShard:
-        perceiver: Perceiver = (
-            build_perception(self._site) if self._perception is None else RemotePerception(self._perception)
-        )
+        if self._perceiver is None:
+            remote = self._perception is not None
+            self._perceiver = RemotePerception(self._perception) if remote else build_perception(self._site)
         return StreamShard(
             site=self._site, topics=Topics.with_prefix(self._site.topic_prefix), log=open_log(self._site.log),
-            perceiver=perceiver, metrics=self._metrics,
+            perceiver=self._perceiver, metrics=self._metrics,
         )  # fmt: skip
 
 
