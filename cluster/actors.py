@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig
-from cluster.errors import LogUnavailable
 from cluster.gallery import GalleryWriter
 from cluster.log.open import open_log
 from cluster.logs import log_as_json
@@ -90,31 +89,26 @@ class _PullActor:
     def _build(self) -> StreamShard | GalleryWriter:
         raise AssertionError("each actor builds its own worker")
 
-    def _build_patiently(self) -> StreamShard | GalleryWriter | None:
-        """Build the worker, trying again while the log is away; None when told to stop before that."""
-        while not self._stop.is_set():
-            try:
-                return self._build()
-            except LogUnavailable as error:
-                self._metrics.log_errors.labels(self.part).inc()
-                logging.getLogger(__name__).warning(
-                    "log unavailable, trying again", extra={"part": self.part, "error": str(error)}
-                )
-                self._stop.wait(1.0)
-        return None
+    def _built_or_stopped(self) -> bool:
+        return self._worker is not None or self._stop.is_set()
+
+    def _build_step(self, _timeout_s: float) -> int:
+        self._worker = self._build()
+        return 0
 
     def run(self) -> None:
-        """Pull and process until `stop`; raises what `step` raises, after logging it."""
+        """Build the worker, then pull and process until `stop`; raises what they raise, after logging it."""
         try:
-            self._worker = self._build_patiently()
+            run_until(self._built_or_stopped, self._build_step, self._metrics, self.part)
             if self._worker is not None:
                 run_until(self._stop.is_set, self._worker.step, self._metrics, self.part)
         except Exception:
             logging.getLogger(__name__).exception("worker died", extra={"part": self.part})
             raise
         finally:
-            if self._worker is not None:
-                self._worker.close()
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                worker.close()
 
     @ray.method(concurrency_group="control")
     def stop(self) -> None:
@@ -124,7 +118,8 @@ class _PullActor:
     @ray.method(concurrency_group="control")
     def num_partitions(self) -> int:
         """Return how many partitions the worker owns; answers while `run` is busy."""
-        return 0 if self._worker is None else self._worker.num_partitions
+        worker = self._worker  # `run` may let go of it meanwhile
+        return 0 if worker is None else worker.num_partitions
 
 
 @_actor(max_restarts=-1, max_task_retries=0, concurrency_groups={"control": 1})

@@ -198,7 +198,8 @@ def _demo(options: argparse.Namespace) -> int:
 
     messages = Console(stderr=True)
     demo = DemoOptions(
-        video=options.video, out=options.out, num_frames=options.frames, minutes=options.minutes, placement=options.placement,
+        video=options.video, out=options.out, num_frames=options.frames, minutes=options.minutes,
+        placement=options.placement,
         log=f"kafka://{options.kafka}" if options.kafka else "", num_shards=options.shards,
         truth=options.truth or _default_truth(options.video), pictures=not options.no_pictures,
     )  # fmt: skip

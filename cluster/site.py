@@ -150,12 +150,11 @@ class Site:
         """Return how many records `group` has not committed yet."""
         end = self.log.end_offsets(topic)
         committed = self.log.committed(group, topic)
-        unread = {partition for partition, offset in end.items() if offset and partition not in committed}
-        begin = self.log.beginning_offsets(topic) if unread else {}
-        return sum(
-            offset - (begin[partition] if partition in unread else committed.get(partition, 0))
-            for partition, offset in end.items()
-        )
+        behind = [partition for partition, offset in end.items() if committed.get(partition, 0) < offset]
+        if not behind:
+            return 0
+        begin = self.log.beginning_offsets(topic)  # what retention has removed is not waited for
+        return sum(end[p] - max(committed.get(p, 0), begin[p]) for p in behind)
 
     def stage_seconds(self) -> dict[str, float]:
         """Return the seconds that the shards have spent in each stage so far."""
@@ -270,9 +269,8 @@ class Site:
             _logger.warning(
                 "process died, going on in another", extra={"part": worker.part, "error": str(error)}
             )
-        except (
-            ray.exceptions.RayError
-        ) as error:  # the worker raised: a bug, or something it cannot do without
+        except ray.exceptions.RayError as error:
+            # The worker raised: a bug, or something that it cannot do without.
             worker.num_deaths += 1
             if worker.num_deaths == self._give_up_after:
                 raise ClusterError(
