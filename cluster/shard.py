@@ -1,16 +1,17 @@
 """Turns the frames of some cameras into tracks: polls, perceives, follows, produces, commits.
 
-A shard owns the state of the cameras whose partitions it was given. One batch goes through completely
-before the next is fetched, and offsets are committed last, so that whatever dies, a frame is processed
-again rather than lost.
+A shard owns the state of the cameras whose partitions it was given. The networks look at one batch while the
+shard follows the batch before and fetches the next, so that no core waits for the log. Offsets are committed
+last, so that whatever dies, a frame is processed again rather than lost.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -32,6 +33,8 @@ from pipeline.records import DeadLetter, FrameRef, TrackletBatch, TrackletEvent,
 
 COMMIT_EVERY_S = 0.25
 """How much work may have to be done again after a crash."""
+_BATCHES_IN_FLIGHT = 2
+"""One that the networks look at, one that begins before the last image of the other is done."""
 _NO_ROWS = np.zeros((0, 0), np.float32)
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +54,17 @@ class _Admitted:
     def encoded(self) -> EncodedFrame:
         key = (self.record.topic, self.record.partition, self.record.offset)
         return EncodedFrame(key, self.record.value, self.header.width, self.header.height)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """Is what one poll returned, while the networks look at its images."""
+
+    records: Sequence[Record]
+    admitted: list[_Admitted] = field(default_factory=list)
+    seen: Future[list[Detections | Refusal]] | None = None
+    """One result for each admitted frame that has an image, in order."""
+    buried: list[Output] = field(default_factory=list)
 
 
 class _Story(NamedTuple):
@@ -79,17 +93,18 @@ class StreamShard:
         self._partition_of: dict[str, TopicPartition] = {}
         self.num_partitions = 0
         """Partitions of the frame topic that this shard owns."""
-        self._buried: list[Output] = []
+        self._ahead: _Batch | None = None
+        self._networks = ThreadPoolExecutor(_BATCHES_IN_FLIGHT, thread_name_prefix="networks")
         self._uncommitted: dict[TopicPartition, int] = {}
         self._writer = DurableWriter(log.producer)
         self._consumer = log.consumer(topics.shard_group, [topics.frames], on_revoked=self._hand_over)
 
     def step(self, timeout_s: float) -> int:
-        """Process one batch and return its number of records.
+        """Begin one batch, complete the one begun before, and return how many records that moved.
 
-        Steps: 1 deliver what is due, 2 poll, 3 guard, 4 detect, 5 follow, 6 embed, 7 send the results. Results are
-        made durable, and then committed, every `COMMIT_EVERY_S`: waiting for the log after each batch would leave
-        the cores idle for a tenth of the time.
+        Steps: 1 deliver what is due, 2 poll, 3 guard, 4 begin to detect; then, of the batch before: 5 wait for its
+        detections, 6 follow, 7 embed, 8 send the results. Results are made durable, and then committed, every
+        `COMMIT_EVERY_S`: waiting for the log after each batch would leave the cores idle for a tenth of the time.
 
         Raises:
             LogUnavailable: the log is away. What was computed is kept, and the next call goes on with it.
@@ -99,30 +114,41 @@ class StreamShard:
             self._deliver()
         # Step 2
         with self._metrics.stage("poll"):
-            records = self._consumer.poll(self._site.batch_frames, timeout_s)
+            records = self._consumer.poll(self._site.batch_frames, 0.0 if self._ahead else timeout_s)
         self.num_partitions = len(self._consumer.assignment())
-        if not records:
+        before, self._ahead = self._ahead, self._begun(records) if records else None
+        if before is not None:
+            self._complete(before)
+        elif not records:
             self._deliver()
-            return 0
+        return len(records) + (len(before.records) if before is not None else 0)
+
+    def _begun(self, records: Sequence[Record]) -> _Batch:
         self._metrics.batch_frames.observe(len(records))
+        batch = _Batch(records)
         # Step 3
         with self._metrics.stage("guard"):
-            admitted = self._admit(records)
+            self._admit(batch)
         # Step 4
-        with self._metrics.stage("detect"):
-            seen = self._detect(admitted)
+        frames = [frame.encoded for frame in batch.admitted if not frame.header.ended]
+        batch.seen = self._networks.submit(self._perceiver.detect, frames) if frames else None
+        return batch
+
+    def _complete(self, batch: _Batch) -> None:
         # Step 5
-        with self._metrics.stage("track"):
-            stories = self._follow(admitted, seen)
+        with self._metrics.stage("detect"):
+            seen = batch.seen.result() if batch.seen is not None else []
         # Step 6
-        with self._metrics.stage("embed"):
-            batches = self._learn_appearances(stories)
+        with self._metrics.stage("track"):
+            stories = self._follow(batch, seen)
         # Step 7
+        with self._metrics.stage("embed"):
+            news = self._learn_appearances(stories)
+        # Step 8
         with self._metrics.stage("produce"):
-            self._writer.add(self._outputs(stories, batches))
-            self._uncommitted.update({record.topic_partition: record.offset + 1 for record in records})
+            self._writer.add([*batch.buried, *self._outputs(stories, news)])
+            self._uncommitted.update({record.topic_partition: record.offset + 1 for record in batch.records})
             self._writer.send()
-        return len(records)
 
     def _deliver(self) -> None:
         """Make all results durable, then commit their frames; what fails is kept for a later call.
@@ -139,8 +165,11 @@ class StreamShard:
         self._uncommitted = {}
 
     def _try_to_deliver(self) -> None:
-        """Deliver before letting go; what fails is processed again by whoever comes next."""
+        """Complete and deliver before letting go; what fails is processed again by whoever comes next."""
+        before, self._ahead = self._ahead, None
         try:
+            if before is not None:
+                self._complete(before)
             self._deliver()
         except LogUnavailable as error:
             _logger.warning("results not committed, their frames come again", extra={"error": str(error)})
@@ -150,33 +179,28 @@ class StreamShard:
         self._try_to_deliver()
         self._consumer.close()
         self._writer.close()
+        self._networks.shutdown()
 
-    def _admit(self, records: Sequence[Record]) -> list[_Admitted]:
-        admitted = []
-        for record in records:
+    def _admit(self, batch: _Batch) -> None:
+        for record in batch.records:
             try:
                 header = self._guard.admit(record.headers, record.value)
             except BadFrame as error:
-                self._bury(record, error.cause.value, str(error))
+                self._bury(batch, record, error.cause.value, str(error))
                 continue
             self._partition_of[header.camera] = record.topic_partition
-            admitted.append(_Admitted(record, header))
-        return admitted
+            batch.admitted.append(_Admitted(record, header))
 
-    def _detect(self, admitted: Sequence[_Admitted]) -> Iterator[Detections | Refusal]:
-        """Return one result for each admitted frame that has an image, in order."""
-        frames = [frame.encoded for frame in admitted if not frame.header.ended]
-        return iter(self._perceiver.detect(frames) if frames else [])
-
-    def _follow(self, admitted: Sequence[_Admitted], seen: Iterator[Detections | Refusal]) -> list[_Story]:
+    def _follow(self, batch: _Batch, seen: Sequence[Detections | Refusal]) -> list[_Story]:
         stories = []
-        for frame in admitted:
+        results = iter(seen)
+        for frame in batch.admitted:
             if frame.header.ended:
                 stories.append(_Story(frame, None))
                 continue
-            detections = next(seen)
+            detections = next(results)
             if isinstance(detections, Refusal):
-                self._bury(frame.record, detections.cause, detections.detail, frame.header.camera)
+                self._bury(batch, frame.record, detections.cause, detections.detail, frame.header.camera)
                 continue
             followed = self._camera(frame.header.camera).follow(
                 frame.header, frame.ref, detections, self._perceiver.model_version
@@ -220,7 +244,7 @@ class StreamShard:
         )
 
     def _outputs(self, stories: Sequence[_Story], batches: Sequence[TrackletBatch]) -> list[Output]:
-        outputs, self._buried = self._buried, []
+        outputs: list[Output] = []
         for header, followed in ((story.admitted.header, story.followed) for story in stories):
             if followed is None:
                 continue
@@ -233,13 +257,15 @@ class StreamShard:
         outputs.extend(Output(self._topics.tracklets, encode(b), b.camera.encode()) for b in batches)
         return outputs
 
-    def _bury(self, record: Record, cause: str, detail: str, camera: str | None = None) -> None:
+    def _bury(
+        self, batch: _Batch, record: Record, cause: str, detail: str, camera: str | None = None
+    ) -> None:
         """Put a message that cannot be used among the dead letters; the stream goes on."""
         letter = DeadLetter(
             source=FrameRef(topic=record.topic, partition=record.partition, offset=record.offset),
             cause=cause, detail=detail, camera=camera, received_unix_ns=self._clock_ns(),
         )  # fmt: skip
-        self._buried.append(Output(self._topics.dead_letters, encode(letter)))
+        batch.buried.append(Output(self._topics.dead_letters, encode(letter)))
         self._metrics.dead_letters.labels(cause).inc()
         _logger.warning("frame refused", extra={"cause": cause, "detail": detail, "offset": record.offset})
 

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -45,7 +46,10 @@ class CropRequest(NamedTuple):
 
 
 class Perceiver(Protocol):
-    """Is what a shard needs: in the same process (`Perception`) or behind a call (`placement: split`)."""
+    """Is what a shard needs: in the same process (`Perception`) or behind a call (`placement: split`).
+
+    Several threads may call it: a shard embeds crops of one batch while the next one is detected in.
+    """
 
     @property
     def model_version(self) -> str:
@@ -86,6 +90,7 @@ class Perception:
         self._embedder = embedder
         self._config = config
         self._decoded: OrderedDict[FrameKey, ImageHW3] = OrderedDict()
+        self._decoded_lock = Lock()
         self._decoders = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
         self.model_version = f"{detector.version}+{embedder.version}"
         self.embedder_version = embedder.version
@@ -123,7 +128,8 @@ class Perception:
         self._decoders.shutdown()
 
     def _image_for(self, request: CropRequest) -> ImageHW3:
-        image = self._decoded.get(request.frame.key)
+        with self._decoded_lock:
+            image = self._decoded.get(request.frame.key)
         if image is None:
             image = decode(request.frame.jpeg, *self._detector.input_size)
         scale = image.shape[1] / request.frame.width
@@ -133,9 +139,10 @@ class Perception:
         return image
 
     def _keep(self, key: FrameKey, image: ImageHW3) -> None:
-        self._decoded[key] = image
-        while len(self._decoded) > self._config.kept_frames:
-            self._decoded.popitem(last=False)
+        with self._decoded_lock:
+            self._decoded[key] = image
+            while len(self._decoded) > self._config.kept_frames:
+                self._decoded.popitem(last=False)
 
 
 def cut(image: ImageHW3, boxes_N4: NDArray[np.float32]) -> Iterable[ImageHW3]:

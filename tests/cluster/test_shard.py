@@ -1,6 +1,7 @@
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig, site_from
@@ -19,9 +21,10 @@ from cluster.metrics import Metrics
 from cluster.shard import StreamShard
 from cluster.topics import Topics
 from cluster.writer import DurableWriter
+from pipeline.detections import Detections
 from pipeline.frames import FrameHeader
 from pipeline.identities import IdentityBook
-from pipeline.perception import Perception
+from pipeline.perception import CropRequest, EncodedFrame, Perception, Refusal
 from pipeline.records import DeadLetter, DecisionKind, FrameResult, IdentityDecision, TrackletBatch, decode
 from tests.cluster.squares import BLUE, RED, ColourEmbedder, SquareDetector, header, jpeg
 
@@ -207,12 +210,43 @@ def test_a_log_that_goes_away_between_processing_and_writing_loses_nothing(
     open_producer = bench.log.producer
     bench.shard._writer = DurableWriter(lambda: Failing(open_producer(), errors))  # type: ignore[arg-type, return-value]
     assert bench.shard.step(1.0) > 0
+    assert bench.shard.step(0.3) > 0  # completes what the first one began
     for _ in range(3):
         with pytest.raises(LogUnavailable):
             bench.shard.step(0.3)
     bench.run()
     assert {result.sequence for result in bench.results()} == set(range(6))
     assert not bench.letters()
+
+
+def test_a_shard_hands_a_camera_over_only_after_completing_its_batch_in_hand(bench: Bench) -> None:
+    bench.walk("door", RED, 6)
+    assert bench.shard.step(1.0) > 0
+    assert bench.results() == []
+    bench.shard._hand_over(bench.shard._consumer.assignment())
+    assert [result.sequence for result in bench.results()] == list(range(6))
+
+
+def test_the_networks_look_at_a_batch_while_the_batch_before_is_followed(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, batch_frames=2)
+    bench.walk("door", RED, 4)
+    second_begun = threading.Event()
+    embed = bench.perception.embed
+
+    def detect_and_tell(frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
+        if frames[0].key[2] == 2:
+            second_begun.set()
+        return Perception.detect(bench.perception, frames)
+
+    def embed_meanwhile(requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
+        assert second_begun.wait(5.0)
+        return embed(requests)
+
+    bench.perception.detect = detect_and_tell  # type: ignore[method-assign]
+    bench.perception.embed = embed_meanwhile  # type: ignore[method-assign]
+    bench.run()
+    assert [result.sequence for result in bench.results()] == list(range(4))
+    bench.close()
 
 
 def test_the_same_square_in_two_cameras_is_one_identity_and_another_colour_is_not(bench: Bench) -> None:
@@ -305,7 +339,8 @@ def test_shards_that_die_at_any_point_lose_no_frame_and_repeat_no_track_id(steps
         for num_steps in steps:
             for _ in range(num_steps):
                 bench.shard.step(0.2)
-            bench.shard._uncommitted.clear()  # as if it had died before the commit
+            bench.shard._uncommitted.clear()  # as if it had died before the commit,
+            bench.shard._ahead = None  # with a batch half done
             bench.shard.close()
             bench.shard = bench.new_shard()
         bench.run()
