@@ -62,6 +62,10 @@ test-kafka: setup kafka ## Run the log's conformance suite and a short demo on t
 	CAMWEAVE_TEST_KAFKA=127.0.0.1:$(KAFKA_PORT) $(BIN)/pytest -m kafka $(ARGS)
 	$(BIN)/camweave demo --kafka 127.0.0.1:$(KAFKA_PORT) --frames 60 --out runs/demo-kafka
 
+.PHONY: test-outage
+test-outage: setup kafka ## Take the broker away from a running site for a minute, at its start and in mid-stream
+	CAMWEAVE_TEST_KAFKA=127.0.0.1:$(KAFKA_PORT) CAMWEAVE_TEST_OUTAGE_S=60 $(BIN)/pytest tests/cluster/test_faults.py -k comes_back $(ARGS)
+
 .PHONY: schemas
 schemas: $(VENV) ## Export the JSON Schema of every record to docs/schemas
 	$(BIN)/camweave schema --out docs/schemas

@@ -19,6 +19,8 @@ from tests.cluster.brokers import OwnBroker, free_port, jars_are_there
 from tests.cluster.conftest import ROOT, Camweave
 
 NUM_FRAMES = 60
+OUTAGE_S = float(os.environ.get("CAMWEAVE_TEST_OUTAGE_S", "8"))
+"""How long a broker stays away; `make test-outage` takes a minute."""
 pytestmark = pytest.mark.ray
 
 
@@ -107,19 +109,29 @@ def test_a_broker_that_is_down_at_the_start_is_named_at_once(
     assert "Traceback" not in result.stderr
 
 
+def _workers_start(demo: RunningDemo, _broker: OwnBroker) -> bool:
+    return demo.actor("ShardActor") is not None
+
+
+def _frames_are_in_the_log(_demo: RunningDemo, broker: OwnBroker) -> bool:
+    return _bytes_in(broker.data, "frames") > 2_000_000
+
+
 @pytest.mark.kafka
-def test_a_broker_killed_in_mid_stream_costs_no_frame(
-    start_demo: Callable[..., RunningDemo], kafka: str, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+@pytest.mark.parametrize("moment", [_workers_start, _frames_are_in_the_log])
+def test_a_broker_that_is_killed_and_comes_back_costs_no_frame(
+    moment: Callable[[RunningDemo, OwnBroker], bool], start_demo: Callable[..., RunningDemo], kafka: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:  # fmt: skip
     if not jars_are_there():
         pytest.skip("needs Kafka's jars to start a second broker: run `python scripts/kafka.py fetch`")
     broker = OwnBroker(free_port(), tmp_path_factory.mktemp("kafka"))
     broker.run("start")
     try:
         demo = start_demo("--kafka", f"127.0.0.1:{broker.port}")
-        demo.wait_for("frames in the log", lambda: _bytes_in(broker.data, "frames") > 2_000_000)
+        demo.wait_for(moment.__name__, lambda: moment(demo, broker))
         broker.kill()
-        time.sleep(8)
+        time.sleep(OUTAGE_S)
         broker.run("start")
         report = demo.report()
     finally:
