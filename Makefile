@@ -86,7 +86,7 @@ $(VENV): requirements.lock pyproject.toml scripts/setup.sh
 	scripts/setup.sh
 	@touch $@
 
-$(WEIGHTS): $(wildcard models/weights.py) | $(VENV)
+$(WEIGHTS): $(wildcard models/weights.py models/reid/osnet.*) | $(VENV)
 	$(BIN)/camweave weights fetch
 	@mkdir -p $(@D) && touch $@
 

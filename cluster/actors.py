@@ -25,8 +25,9 @@ from cluster.shard import StreamShard, run_until
 from cluster.topics import Topics
 from models.detectors import build_detector
 from models.embedders import build_embedder
+from pipeline import gallery, tracker
 from pipeline.detections import Detections
-from pipeline.identities import IdentityBook
+from pipeline.identity import IdentityBook
 from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Perception, Refusal
 
 MAX_PENDING_CALLS = 16
@@ -135,6 +136,7 @@ class ShardActor(_PullActor):
         self._perceiver: Perceiver | None = None
 
     def _build(self) -> StreamShard:
+        tracker.warm_up()
         if self._perceiver is None:
             remote = self._perception is not None
             self._perceiver = RemotePerception(self._perception) if remote else build_perception(self._site)
@@ -156,6 +158,7 @@ class GalleryActor(_PullActor):
 
     def _build(self) -> GalleryWriter:
         embedder = build_embedder(self._site.embedder)
+        gallery.warm_up(embedder.dimension)
         return GalleryWriter(
             site=self._site, topics=Topics.with_prefix(self._site.topic_prefix), log=open_log(self._site.log),
             book=IdentityBook(self._site.identity, embedder.version, embedder.dimension), metrics=self._metrics,

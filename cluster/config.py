@@ -21,9 +21,9 @@ from models.detectors import DetectorConfig
 from models.embedders import EmbedderConfig
 from models.errors import CamweaveError
 from pipeline.guard import FrameConfig
-from pipeline.identities import IdentityConfig
+from pipeline.identity import IdentityConfig
 from pipeline.perception import PerceptionConfig
-from pipeline.tracker import TrackerConfig
+from pipeline.tracking.config import TrackerConfig
 from pipeline.tracklets import TrackletConfig
 
 MAX_SITE_FILE_BYTES = 4 << 20

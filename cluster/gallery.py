@@ -1,7 +1,8 @@
 """Writes a site's identities: reads what the shards tell, in event time, and decides who is who.
 
-It is the only writer of its site. Offsets are committed up to the first undecided event, after the
-decisions are durable; a restart rebuilds the book from the identity log and reads on from there.
+It is the only writer of its site. Offsets are committed up to the first event that waits for its turn, after the
+records of those before it are durable; a restart rebuilds the book from the identity log and reads on from there.
+What is in doubt is in the log too, so a decision may take its time without holding up the offsets.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from cluster.metrics import Metrics
 from cluster.topics import Topics
 from cluster.writer import DurableWriter, Output
 from pipeline.errors import BadInput
-from pipeline.identities import IdentityBook
+from pipeline.identity import IdentityBook
 from pipeline.ordering import EventOrder, PlacedEvent
 from pipeline.records import DeadLetter, FrameRef, IdentityDecision, TrackletBatch, decode, encode
 
@@ -66,12 +67,13 @@ class GalleryWriter:
         for camera in self._silent_cameras():
             _logger.info("going on without a silent camera", extra={"camera": camera})
             self._decide(self._order.stop_waiting_for(camera))
+        self._write(self._book.advance(self._order.watermark_ns))
         # Step 4
         self._writer.flush()
         # Step 5
         if not records or self._clock_s() - self._committed_s >= COMMIT_EVERY_S:
             self._commit()
-        self._metrics.gallery_appearances.set(len(self._book.gallery))
+        self._metrics.gallery_appearances.set(self._book.num_appearances)
         self._metrics.gallery_identities.set(self._book.num_identities)
         return len(records)
 
@@ -82,7 +84,12 @@ class GalleryWriter:
 
     def _rebuild(self) -> None:
         for record in self._log.read(self._topics.identities):
-            self._book.apply(decode(record.value, IdentityDecision))
+            try:
+                self._book.apply(decode(record.value, IdentityDecision))
+            except BadInput as error:  # of an embedder that has changed its dimension, or not ours at all
+                self._metrics.gallery_rejected.inc()
+                detail = {"detail": str(error), "offset": record.offset}
+                _logger.warning("record of the identity log refused", extra=detail)
 
     def _take(self, record: Record) -> None:
         self._next[record.topic_partition] = record.offset + 1
@@ -99,13 +106,14 @@ class GalleryWriter:
     def _decide(self, events: Sequence[PlacedEvent]) -> None:
         for placed in events:
             try:
-                decision = self._book.decide(placed.camera, placed.event)
-                if decision is None:
-                    continue
-                self._book.apply(decision)
+                records = self._book.hear(placed.camera, placed.event)
             except BadInput as error:
                 self._bury(placed.offset, f"tracklet {placed.track}: {error}")
                 continue
+            self._write(records)
+
+    def _write(self, decisions: Sequence[IdentityDecision]) -> None:
+        for decision in decisions:
             self._writer.add([Output(self._topics.identities, encode(decision))])
             self._metrics.identity_decisions.labels(decision.kind.value).inc()
 

@@ -13,7 +13,15 @@ from typing import Any, Final, Self
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -139,6 +147,49 @@ class DemoProgress:
         self._bars.update(self._tasks[name], completed=num_done, total=num_total, note=note)
 
 
+class CountProgress:
+    """Shows one bar: how many of how many are done, and a note."""
+
+    def __init__(
+        self,
+        words: str,
+        *,
+        show: Show,
+        console: Console | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._words = words
+        self._show = show
+        self._console = console or Console(stderr=True)
+        self._clock = clock
+        self._next_line_s = clock()
+        self._bars = Progress(
+            TextColumn("  {task.description}"), BarColumn(bar_width=32), MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[note]}"), TimeElapsedColumn(), TimeRemainingColumn(), console=self._console,
+        )  # fmt: skip
+        self._task = self._bars.add_task(words, total=None, note="")
+
+    def __enter__(self) -> Self:
+        if self._show is Show.LIVE:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._show is Show.LIVE:  # stopping what never started prints an empty line
+            self._bars.stop()
+
+    def update(self, num_done: int, num_total: int, note: str = "") -> None:
+        """Show how far it has come; without a terminal a line now and then, and one at the end."""
+        if self._show is Show.LIVE:
+            self._bars.update(self._task, completed=num_done, total=num_total, note=note)
+        elif self._show is Show.PLAIN and (self._clock() >= self._next_line_s or num_done == num_total):
+            self._next_line_s = self._clock() + PLAIN_EVERY_S
+            line = f"{self._words}: {num_done} of {num_total}" + (f", {note}" if note else "")
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 class _Rate:
     """Takes a rate from a count over the last seconds."""
 
@@ -165,7 +216,8 @@ _ROWS: Final = (
     ("Run", "frames processed", "frames_processed", "{:,d}"),
     ("Run", "frames lost", "frames_lost", "{:,d}"),
     ("Run", "dead letters", "dead_letters", "{:,d}"),
-    ("Run", "model", "model_version", "{}"),
+    ("Run", "detector", "detector", "{}"),
+    ("Run", "embedder", "embedder", "{}"),
     ("Seen", "detections", "detections", "{:,d}"),
     ("Seen", "tracks", "tracks", "{:,d}"),
     ("Seen", "identities", "identities", "{:,d}"),

@@ -4,7 +4,8 @@ CamweaveError
 ├── ModelError              models/errors.py
 │   ├── WeightsUnavailable      no file, no package client, no network
 │   ├── WeightsCorrupt          a file that is not what its checksum or its reader says
-│   └── DeviceUnavailable       a device or execution provider that this machine lacks
+│   ├── DeviceUnavailable       a device or execution provider that this machine lacks
+│   └── BadCrops                a folder or zip of re-identification crops that cannot be used
 ├── SceneError              pipeline/errors.py
 │   ├── BadFrame                a frame that must not or cannot be decoded (has a cause)
 │   └── BadInput                a value or a file that breaks the contract of a function
@@ -38,3 +39,7 @@ class WeightsCorrupt(ModelError):
 
 class DeviceUnavailable(ModelError):
     """Says that the configured device or execution is not to be had on this machine."""
+
+
+class BadCrops(ModelError):
+    """Says that a folder or a zip of re-identification crops, or one of its images, cannot be used."""

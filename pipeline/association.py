@@ -44,19 +44,6 @@ def buffered_iou(tracks_T4: Floats, boxes_N4: Floats, buffer: float = 0.0) -> Fl
     return overlap_TN
 
 
-def height_overlap(tracks_T4: Floats, boxes_N4: Floats) -> Floats:
-    """Measure how far the vertical spans of every track and every box agree (IoU in one dimension); returns T x N.
-
-    Standing side by side, people overlap much and still differ here (height-modulated IoU: Yang et al.,
-    "Hybrid-SORT: Weak cues matter for online multi-object tracking", AAAI 2024).
-    """
-    top, bottom = tracks_T4[:, None, 1], tracks_T4[:, None, 3]
-    shared_TN = np.minimum(bottom, boxes_N4[:, 3]) - np.maximum(top, boxes_N4[:, 1])
-    spanned_TN = np.maximum(bottom, boxes_N4[:, 3]) - np.minimum(top, boxes_N4[:, 1])
-    agreement_TN: Floats = np.maximum(shared_TN, 0.0) / np.maximum(spanned_TN, np.finfo(np.float64).tiny)
-    return agreement_TN
-
-
 def cheapest_pairs(cost_TN: Floats, max_cost: float) -> Pairs:
     """Assign rows to columns one to one, at least total cost, using no pair above `max_cost`.
 

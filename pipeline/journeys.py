@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from pipeline.errors import BadInput
+from pipeline.identity import identities_of_tracks
 from pipeline.records import FrameResult, IdentityDecision
 
 MERGE_GAP_S: Final = 2.0
@@ -44,16 +45,6 @@ class JourneySummary:
     """By identity, in order of first sighting; going back to a camera lists it again."""
 
 
-def identity_of_tracks(decisions: Iterable[IdentityDecision]) -> dict[str, str]:
-    """Return each track's identity by its latest decision (the later in the log of two at one time)."""
-    latest: dict[str, IdentityDecision] = {}
-    for decision in decisions:
-        known = latest.get(decision.track)
-        if known is None or decision.at_ns >= known.at_ns:
-            latest[decision.track] = decision
-    return {track: decision.identity for track, decision in latest.items()}
-
-
 def sightings(
     frame_results: Iterable[FrameResult],
     decisions: Iterable[IdentityDecision],
@@ -64,11 +55,11 @@ def sightings(
     """Join the moments at which a camera saw an identity into stretches, sorted by time.
 
     Moments at most `merge_gap_s` apart belong to one stretch, whichever tracks they come from. A camera's
-    clock offset is how far its clock runs ahead of the site's; it is taken off. A whole track belongs to its
-    latest identity, also before that was decided. Time starts at the earliest frame, empty ones included.
+    clock offset is how far its clock runs ahead of the site's; it is taken off. A whole track belongs to the
+    identity that it has in the end, also before that was decided. Time starts at the earliest frame, empty ones included.
     """
     offsets_ns = {camera: round(offset * 1e9) for camera, offset in (clock_offsets_s or {}).items()}
-    identity_of = identity_of_tracks(decisions)
+    identity_of = identities_of_tracks(decisions)
     moments: set[tuple[str, str, int]] = set()
     first_ns: int | None = None
     for result in frame_results:

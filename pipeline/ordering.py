@@ -77,6 +77,11 @@ class EventOrder:
         """Return the log offset before which all is decided, or None when nothing is pending."""
         return min((placed.offset for placed in self._pending), default=None)
 
+    @property
+    def watermark_ns(self) -> int:
+        """Return the time before which every event has been released."""
+        return max(self._low_ns(), self._released_ns)
+
     def _low_ns(self) -> int:
         return min(self._watermark_ns.values(), default=FOREVER_NS)
 

@@ -59,8 +59,23 @@ class TrackletPhase(StrEnum):
     """Names why a tracklet is told to the gallery."""
 
     CONFIRMED = "confirmed"
+    MOVED = "moved"
+    """It goes on: its way since it was last told of."""
     UPDATED = "updated"
+    """It looks different now."""
     ENDED = "ended"
+
+
+class PathPoint(msgspec.Struct, frozen=True, array_like=True):
+    """Is where an object stood at one moment; a JSON array, because there are many."""
+
+    at_ns: int
+    x: float
+    """Of the middle of the box's lower edge, as a share of the picture's width."""
+    y: float
+    """Of the box's lower edge, as a share of the picture's height."""
+    height: float
+    """Of the box, as a share of the picture's height."""
 
 
 class TrackletEvent(_Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -73,8 +88,12 @@ class TrackletEvent(_Message, frozen=True, kw_only=True, omit_defaults=True):
     label: str
     box: tuple[float, float, float, float]
     num_samples: int
+    seen_ns: int = 0
+    """When the object was last seen; a track ends some time after that."""
+    path: tuple[PathPoint, ...] = ()
+    """Its way since it was last told of, at most one point each half second of the camera's clock."""
     beside: tuple[str, ...] = ()
-    """Tracks of the same camera seen in the same frame as this one: they are other somebodies."""
+    """Tracks of the same camera newly seen in the same frame as this one: they are other somebodies."""
     embedding: bytes = b""
     """Mean of the samples, unit length, little-endian float32 (base64 in JSON); empty without a sample."""
     embedder: str = ""
@@ -97,14 +116,33 @@ class TrackletBatch(_Message, frozen=True, kw_only=True, omit_defaults=True):
 class DecisionKind(StrEnum):
     """Names what was decided of a tracklet, or what became known of one already decided."""
 
+    WAIT = "wait"
+    """The tracklet is in doubt: until evidence or its deadline decides, it is an identity of its own."""
     MATCH = "match"
     """The tracklet is somebody known."""
     NEW = "new"
     """The tracklet is somebody not seen before."""
     UPDATE = "update"
-    """The tracklet looks different now; its identity stays."""
+    """More is known of the tracklet; its identity stays."""
     END = "end"
     """The tracklet is over; its identity stays."""
+    MERGE = "merge"
+    """Two identities turned out to be one: all of `absorbed` belongs to `identity` from now on."""
+    SPLIT = "split"
+    """Part of an identity turned out to be somebody else: the tracks `moved` belong to `identity` from now on."""
+
+
+class Evidence(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Holds what speaks for (positive) and against one somebody, as natural logs of likelihood ratios."""
+
+    appearance: float = 0.0
+    """From how alike they look."""
+    motion: float = 0.0
+    """From where they were: at the same time in views that overlap, or before and after a gap in one view."""
+    transit: float = 0.0
+    """From how long it took from camera to camera."""
+    prior: float = 0.0
+    """Before anything is looked at: the more are known, the less likely it is any given one of them."""
 
 
 class Candidate(_Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -112,15 +150,22 @@ class Candidate(_Message, frozen=True, kw_only=True, omit_defaults=True):
 
     identity: str
     similarity: float
-    """Cosine similarity in [-1, 1] of the closest appearances."""
+    """Mean cosine similarity in [-1, 1] to its closest appearances; 0 where nothing can be compared."""
+    score: float = 0.0
+    """Sum of the evidence."""
+    evidence: Evidence | None = None
     excluded_by: str = ""
     """The constraint that ruled it out, if one did."""
 
 
 class IdentityDecision(_Message, frozen=True, kw_only=True, omit_defaults=True):
-    """Is the record of topic `identities`; the whole log of them rebuilds the gallery."""
+    """Is the record of topic `identities`; the whole log of them rebuilds the gallery and all that was learned.
+
+    Which identity a track has in the end follows from all records together: `pipeline.identity.identities_of_tracks`.
+    """
 
     track: str
+    """The track decided on; of a merge or split, the earliest of the tracks that move."""
     camera: str
     identity: str
     kind: DecisionKind
@@ -129,13 +174,30 @@ class IdentityDecision(_Message, frozen=True, kw_only=True, omit_defaults=True):
     """When the track was first seen."""
     label: str
     threshold: float = 0.0
-    """The similarity that a match needed."""
+    """The score that a match or merge needed."""
     similarity: float | None = None
     """Of the identity chosen; absent when there was no candidate."""
+    score: float | None = None
+    """Sum of the evidence for the identity chosen."""
+    evidence: Evidence | None = None
+    decided_by: str = ""
+    """What tipped the scales: the strongest evidence, a constraint, or the deadline."""
     runner_up: Candidate | None = None
     candidates: tuple[Candidate, ...] = ()
+    absorbed: str = ""
+    """Of a match or merge: the identity that its tracks had until now."""
+    moved: tuple[str, ...] = ()
+    """Of a match, merge or split: every remembered track that changes its identity."""
+    split_from: str = ""
+    """Of a split: the identity that the tracks had until now."""
+    seen_ns: int = 0
+    """When the track was last seen."""
+    path: tuple[PathPoint, ...] = ()
+    """Its way since the record before."""
+    beside: tuple[str, ...] = ()
+    """Tracks newly seen beside it."""
     embedding: bytes = b""
-    """The appearance stored for this track, little-endian float32 (base64 in JSON)."""
+    """The appearance stored for this track, little-endian float32 (base64 in JSON); empty where it stays."""
     embedder: str = ""
 
 

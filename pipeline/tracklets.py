@@ -15,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detections import Detections
-from pipeline.records import TrackletEvent, TrackletPhase
+from pipeline.records import PathPoint, TrackletEvent, TrackletPhase
 from pipeline.tracker import TrackerUpdate
 
 NS = 1_000_000_000
+MAX_PATH_POINTS = 64
+"""Points kept of a path that nobody has been told yet: a track without an appearance stays untold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +41,10 @@ class TrackletConfig:
     """A box covered by another one by more than this share of its area is not sampled."""
     min_height: float = 40.0
     """Pixels of the source frame below which a box shows too little to be sampled."""
+    path_interval_s: float = 0.5
+    """Seconds of the camera's clock between two points of a path."""
+    report_interval_s: float = 2.0
+    """Seconds after which the gallery hears again where a track is."""
 
 
 class SampleRequest(NamedTuple):
@@ -54,6 +60,10 @@ class _Tracklet:
     start_ns: int
     label: str
     box: tuple[float, float, float, float]
+    seen_ns: int = 0
+    told_ns: int = 0
+    path_step: int = -1
+    path: list[PathPoint] = field(default_factory=list)
     confirmed_ns: int = -1
     last_request_ns: int = -1
     num_requests: int = 0
@@ -61,6 +71,7 @@ class _Tracklet:
     weighted_sum: NDArray[np.float32] | None = None
     told: NDArray[np.float32] | None = None
     beside: set[str] = field(default_factory=set)
+    told_beside: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -83,8 +94,8 @@ class CameraTracklets:
             if track is None:
                 continue
             tracklet = self._note(track, index, detections, at_ns)
-            if tracklet.told is None:
-                tracklet.beside |= present
+            self._follow(tracklet, at_ns, size)
+            tracklet.beside |= present
             if not confirmed:
                 continue
             if tracklet.confirmed_ns < 0:
@@ -134,7 +145,20 @@ class CameraTracklets:
             label = self.class_names[int(detections.labels_N[index])]
             tracklet = self._open[track] = _Tracklet(at_ns, label, (left, top, right, bottom))
         tracklet.box = (left, top, right, bottom)
+        tracklet.seen_ns = at_ns
         return tracklet
+
+    def _follow(self, tracklet: _Tracklet, at_ns: int, size: tuple[int, int]) -> None:
+        """Note where the object stands, once an interval; where a border cuts off its feet or a side, it is unknown."""
+        step = at_ns // round(self.config.path_interval_s * NS)
+        left, top, right, bottom = tracklet.box
+        width, height = size
+        if step == tracklet.path_step or left <= 1 or right >= width - 1 or bottom >= height - 1:
+            return
+        tracklet.path_step = step
+        x, y = (left + right) / 2 / width, bottom / height
+        tracklet.path.append(PathPoint(at_ns, round(x, 4), round(y, 4), round((bottom - top) / height, 4)))
+        del tracklet.path[:-MAX_PATH_POINTS]
 
     def _is_due(self, tracklet: _Tracklet, at_ns: int) -> bool:
         if tracklet.last_request_ns < 0:
@@ -144,9 +168,8 @@ class CameraTracklets:
         return at_ns - tracklet.last_request_ns >= interval_s * NS
 
     def _shows_well(self, box_4: NDArray[np.float32], covered: float, size: tuple[int, int]) -> bool:
-        width, height = size
         left, top, right, bottom = (float(v) for v in box_4)
-        inside = left > 1 and top > 1 and right < width - 1 and bottom < height - 1
+        inside = _inside((left, top, right, bottom), size)
         return inside and covered <= self.config.max_overlap and bottom - top >= self.config.min_height
 
     def _phase(self, tracklet: _Tracklet, at_ns: int) -> TrackletPhase | None:
@@ -157,17 +180,31 @@ class CameraTracklets:
             ready = tracklet.num_samples >= self.config.min_samples or waited_s >= self.config.max_wait_s
             return TrackletPhase.CONFIRMED if ready else None
         moved = float(_unit(tracklet.weighted_sum) @ tracklet.told) < self.config.update_similarity
-        return TrackletPhase.UPDATED if moved else None
+        if moved:
+            return TrackletPhase.UPDATED
+        silent_s = (at_ns - tracklet.told_ns) / NS
+        # An object out of sight has no news: what is told of a path is what was seen.
+        due = silent_s >= self.config.report_interval_s and tracklet.seen_ns > tracklet.told_ns
+        return TrackletPhase.MOVED if due else None
 
     def _event(self, track: str, tracklet: _Tracklet, phase: TrackletPhase, at_ns: int) -> TrackletEvent:
         assert tracklet.weighted_sum is not None, "the gallery hears only of tracks with an appearance"
-        tracklet.told = _unit(tracklet.weighted_sum)
-        return TrackletEvent(
+        look = _unit(tracklet.weighted_sum)
+        moved_only = phase is TrackletPhase.MOVED
+        event = TrackletEvent(
             track=track, phase=phase, at_ns=at_ns, start_ns=tracklet.start_ns, label=tracklet.label,
             box=tracklet.box, num_samples=tracklet.num_samples,
-            beside=tuple(sorted(tracklet.beside - {track})) if phase is TrackletPhase.CONFIRMED else (),
-            embedding=tracklet.told.astype("<f4").tobytes(), embedder=self.embedder,
+            seen_ns=tracklet.seen_ns, path=tuple(tracklet.path),
+            beside=tuple(sorted(tracklet.beside - tracklet.told_beside - {track})),
+            embedding=b"" if moved_only else look.astype("<f4").tobytes(),
+            embedder="" if moved_only else self.embedder,
         )  # fmt: skip
+        tracklet.told = tracklet.told if moved_only else look
+        # What stands beside it for long is told once; what left is forgotten, so that the sets stay small.
+        tracklet.told_beside, tracklet.beside = tracklet.beside, set()
+        tracklet.told_ns = at_ns
+        tracklet.path = []
+        return event
 
 
 def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -184,6 +221,12 @@ def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
     share_NN = shared_NN / area_N[:, None]
     share_NN[boxes_N4[None, :, 3] <= boxes_N4[:, 3, None]] = 0.0
     return np.asarray(share_NN.max(axis=1), np.float32)
+
+
+def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
+    """Say whether no border of the picture cuts the box."""
+    left, top, right, bottom = box
+    return left > 1 and top > 1 and right < size[0] - 1 and bottom < size[1] - 1
 
 
 def _unit(vector_D: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,22 +1,21 @@
 """Holds the tracks of one camera: as arrays between two frames, and as plain values in a snapshot.
 
-Legend of shape suffixes: T tracks, 54 = filter rows x box coordinates (pipeline.kalman).
+Legend of shape suffixes: T tracks, N detections, 54 = filter rows x box coordinates (pipeline.tracking.kernel).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.errors import BadInput
+from pipeline.tracking.appearance import TrackLooks
+from pipeline.tracking.kernel import ALIVE, NUM_TRACK_ROWS, Floats, Indices
 
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
-Flags = NDArray[np.bool_]
+_FILTER_SIZE: Final = 20
 
 
 class TrackSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,8 +26,9 @@ class TrackSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     filter: tuple[float, ...]
     hits: int
     confirmed: bool
-    visible: bool
     seen_ns: int
+    look: tuple[float, ...] = ()
+    """What it looks like, a unit vector; empty where no embedding was given."""
 
 
 class TrackerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,87 +41,51 @@ class TrackerSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     tracks: tuple[TrackSnapshot, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Tracks:
-    """Holds T tracks, each array one property of all of them."""
+class TrackRows(NamedTuple):
+    """Holds tracks row by row; there may be more rows than tracks."""
 
-    ids: tuple[str, ...]
     filters_T54: Floats  # as of the last sighting
-    labels_T: Integers
-    hits_T: Integers
-    confirmed_T: Flags
-    visible_T: Flags  # seen in the latest frame
-    seen_ns_T: Integers  # of the tracker's own clock
+    tracks_5T: (
+        Indices  # label, hits, whether confirmed, when seen in ns of the tracker's clock, fate in the frame
+    )
 
-    def __len__(self) -> int:
-        return len(self.ids)
 
-    def kept(self, keep_T: Flags) -> Tracks:
-        """Return only the tracks asked for."""
-        if keep_T.all():
-            return self
-        return Tracks(
-            ids=self.named(keep_T),
-            filters_T54=self.filters_T54[keep_T],
-            labels_T=self.labels_T[keep_T],
-            hits_T=self.hits_T[keep_T],
-            confirmed_T=self.confirmed_T[keep_T],
-            visible_T=self.visible_T[keep_T],
-            seen_ns_T=self.seen_ns_T[keep_T],
+def room_for_tracks(num_rows: int, old: TrackRows | None = None) -> TrackRows:
+    """Make arrays with room for `num_rows` tracks, those of `old` first."""
+    rows = TrackRows(np.zeros((num_rows, 5, 4)), np.zeros((NUM_TRACK_ROWS, num_rows), np.int64))
+    if old is not None:
+        rows.filters_T54[: len(old.filters_T54)] = old.filters_T54
+        rows.tracks_5T[:, : len(old.filters_T54)] = old.tracks_5T
+    return rows
+
+
+def packed(ids: Sequence[str], rows: TrackRows, looks: TrackLooks) -> tuple[TrackSnapshot, ...]:
+    """Return the tracks `ids`, which stand in the first rows, as plain values."""
+    return tuple(
+        TrackSnapshot(
+            id=track, label=label, filter=tuple(filter_54.ravel().tolist()), hits=hits, confirmed=bool(confirmed),
+            seen_ns=seen_ns, look=looks.of(track),
         )
-
-    def named(self, flags_T: Flags) -> tuple[str, ...]:
-        """Return the ids of the tracks asked for."""
-        return tuple([self.ids[index] for index in np.flatnonzero(flags_T).tolist()])
-
-    def joined(self, other: Tracks) -> Tracks:
-        """Return these tracks followed by `other`."""
-        if not len(other):
-            return self
-        return Tracks(
-            ids=self.ids + other.ids,
-            filters_T54=np.concatenate((self.filters_T54, other.filters_T54)),
-            labels_T=np.concatenate((self.labels_T, other.labels_T)),
-            hits_T=np.concatenate((self.hits_T, other.hits_T)),
-            confirmed_T=np.concatenate((self.confirmed_T, other.confirmed_T)),
-            visible_T=np.concatenate((self.visible_T, other.visible_T)),
-            seen_ns_T=np.concatenate((self.seen_ns_T, other.seen_ns_T)),
+        for track, filter_54, (label, hits, confirmed, seen_ns, _) in zip(
+            ids, rows.filters_T54, rows.tracks_5T.T.tolist(), strict=False
         )
+    )  # fmt: skip
 
-    def packed(self) -> tuple[TrackSnapshot, ...]:
-        """Return the tracks as plain values."""
-        return tuple(
-            TrackSnapshot(
-                id=self.ids[index],
-                label=int(self.labels_T[index]),
-                filter=tuple(self.filters_T54[index].ravel().tolist()),
-                hits=int(self.hits_T[index]),
-                confirmed=bool(self.confirmed_T[index]),
-                visible=bool(self.visible_T[index]),
-                seen_ns=int(self.seen_ns_T[index]),
-            )
-            for index in range(len(self))
+
+def unpacked(tracks: tuple[TrackSnapshot, ...]) -> TrackRows:
+    """Return the arrays that plain values describe.
+
+    Raises:
+        BadInput: when a filter does not hold 20 numbers.
+    """
+    wrong = [track.id for track in tracks if len(track.filter) != _FILTER_SIZE]
+    if wrong:
+        raise BadInput(
+            f"the snapshot of track {wrong[0]} does not hold 20 numbers of a filter; it was written by "
+            "another version: start without it"
         )
-
-    @classmethod
-    def unpacked(cls, tracks: tuple[TrackSnapshot, ...] = ()) -> Self:
-        """Return the tracks that plain values describe.
-
-        Raises:
-            BadInput: when a filter does not hold 20 numbers.
-        """
-        wrong = [track.id for track in tracks if len(track.filter) != 20]
-        if wrong:
-            raise BadInput(
-                f"the snapshot of track {wrong[0]} does not hold 20 numbers of a filter; it was written by "
-                "another version: start without it"
-            )
-        return cls(
-            ids=tuple(track.id for track in tracks),
-            filters_T54=np.array([track.filter for track in tracks], np.float64).reshape(-1, 5, 4),
-            labels_T=np.array([track.label for track in tracks], np.int64),
-            hits_T=np.array([track.hits for track in tracks], np.int64),
-            confirmed_T=np.array([track.confirmed for track in tracks], np.bool_),
-            visible_T=np.array([track.visible for track in tracks], np.bool_),
-            seen_ns_T=np.array([track.seen_ns for track in tracks], np.int64),
-        )
+    rows = room_for_tracks(len(tracks))
+    for row, track in enumerate(tracks):
+        rows.filters_T54[row] = np.array(track.filter).reshape(5, 4)
+        rows.tracks_5T[:, row] = (track.label, track.hits, track.confirmed, track.seen_ns, ALIVE)
+    return rows

@@ -59,3 +59,6 @@ say "installing $(grep -c '^[a-z0-9].*==' requirements.lock) locked packages (se
 # The lock names every dependency, hatchling among them: nothing is left to resolve, and for camweave nothing to fetch.
 "${install[@]}" --no-deps -r requirements.lock
 "${install[@]}" --no-deps --no-build-isolation -e .
+
+say "compiling the tracker and the gallery's search for this machine"
+"$venv/bin/python" -c 'from pipeline import gallery, tracker; tracker.warm_up(); gallery.warm_up(8)'

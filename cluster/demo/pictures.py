@@ -8,11 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from cluster.demo.report import Results
+from cluster.demo.report import Results, embedder_version
 from cluster.progress import DemoProgress
 from cluster.video_writer import VideoWriter
 from models.files import write_atomically
-from pipeline.journeys import first_seen, identity_of_tracks, sightings
+from pipeline.identity import identities_of_tracks
+from pipeline.journeys import first_seen, sightings
 from pipeline.pictures import Legend, View, journeys_png, render_mosaic
 from pipeline.pictures.cutouts import Cutouts
 from pipeline.pictures.film import film_layout, index_results
@@ -37,7 +38,7 @@ def draw_pictures(
     legend = Legend.of(first_seen(seen))
     names = [camera.camera for camera in cameras]
     by_frame = index_results(results.tracks)
-    identity_of = identity_of_tracks(results.decisions)
+    identity_of = identities_of_tracks(results.decisions)
     num_frames = 1 + max((result.sequence for result in results.tracks), default=-1)
     layout = film_layout(names, by_frame)
     cutouts = Cutouts()
@@ -47,7 +48,11 @@ def draw_pictures(
             cutouts=cutouts,
             on_progress=lambda done: progress.rendering(done, num_frames),
         )  # fmt: skip
-    write_atomically(out / JOURNEYS, journeys_png(seen, legend, cameras=names, crops=cutouts.by_identity()))
+    embedder = embedder_version(results)
+    chart = journeys_png(
+        seen, legend, cameras=names, crops=cutouts.by_identity(), note=f"told apart by {embedder}" if embedder else ""
+    )  # fmt: skip
+    write_atomically(out / JOURNEYS, chart)
 
 
 def _views(

@@ -18,7 +18,8 @@ from models.detectors import build_detector
 from models.files import write_atomically
 from pipeline.errors import BadFrame
 from pipeline.frames import FrameHeader, decode
-from pipeline.journeys import identity_of_tracks, sightings, summarise_journeys
+from pipeline.identity import identities_of_tracks
+from pipeline.journeys import sightings, summarise_journeys
 from pipeline.records import DeadLetter, FrameResult, IdentityDecision
 from pipeline.records import decode as decode_record
 from pipeline.virtual_cameras import VirtualCamera
@@ -102,8 +103,9 @@ def build_report(
             results.tracks, results.decisions, clock_offsets_s={c.camera: c.clock_offset_s for c in cameras}
         )
     )
-    identity_of = identity_of_tracks(results.decisions)
+    identity_of = identities_of_tracks(results.decisions)
     latencies_s = np.array([result.latency_s for result in results.tracks] or [0.0])
+    model_version = results.tracks[0].model_version if results.tracks else ""
     fps = len(processed) / results.seconds
     bare_fps = bare_detector_fps(config, results.jpegs)
     return {
@@ -126,11 +128,21 @@ def build_report(
             "p99": round(float(np.quantile(latencies_s, 0.99)), 4),
         },
         "stage_seconds": {name: round(seconds, 3) for name, seconds in stage_seconds.items()},
-        "model_version": results.tracks[0].model_version if results.tracks else "",
+        "model_version": model_version,
+        "detector": model_version.partition("+")[0],
+        "embedder": embedder_version(results),
         "placement": config.placement,
         "log": config.log.partition(":")[0],
+        "log_url": config.log,
+        "topic_prefix": config.topic_prefix,
+        "clock_offsets_s": {camera.camera: camera.clock_offset_s for camera in cameras},
         "frames_per_camera": dict(Counter(camera for camera, _ in sorted(processed))),
     }
+
+
+def embedder_version(results: Results) -> str:
+    """Return the version of what embedded the people seen, or nothing where nobody was."""
+    return next((decision.embedder for decision in results.decisions if decision.embedder), "")
 
 
 def bare_detector_fps(config: SiteConfig, jpegs: Sequence[bytes]) -> float:

@@ -12,9 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple, TypeVar
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,12 +28,9 @@ from pipeline.evaluation.tracking import (
     score_tracking,
     score_tracking_pooled,
 )
-from pipeline.records import FrameResult, IdentityDecision, decode
-
-TRACKS_FILE: Final = "tracks.jsonl"
-IDENTITIES_FILE: Final = "identities.jsonl"
-
-RecordT = TypeVar("RecordT", FrameResult, IdentityDecision)
+from pipeline.identity import identities_of_tracks
+from pipeline.records import FrameResult, IdentityDecision
+from pipeline.run_folder import IDENTITIES_FILE, TRACKS_FILE, read_records
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +106,9 @@ class _Camera(NamedTuple):
 def score_site(run: Path, truth: Path) -> SiteScores:
     """Score the run in folder `run` against the truth in folder `truth`.
 
-    Of several results of one frame, and of several decisions on one track, the last in the file holds: both
-    logs are written at least once. An observation has the identity of the latest decision on its track, even
-    where that was taken later; a track without a decision is an identity of its own. For the site's IDF1 the
+    Of several results of one frame the last in the file holds: the log is written at least once. An
+    observation has the identity that its track has after all records, merges and splits too, even where that
+    was found out later; a track without a decision is an identity of its own. For the site's IDF1 the
     cameras' frames follow one another as if they were one sequence.
 
     Raises:
@@ -243,18 +239,21 @@ def _observed(camera: str, results: Mapping[tuple[str, int], FrameResult]) -> _O
 
 
 def _latest_results(path: Path) -> dict[tuple[str, int], FrameResult]:
-    results = {(result.camera, result.sequence): result for result in _read_lines(path, FrameResult)}
+    results = {(result.camera, result.sequence): result for result in read_records(path, FrameResult)}
     if not results:
         raise BadInput(f"{path} is empty; expected one FrameResult a line")
     return results
 
 
 def _latest_identities(path: Path) -> tuple[dict[str, str], dict[str, set[str]]]:
-    latest = {decision.track: decision for decision in _read_lines(path, IdentityDecision)}
+    decisions = list(read_records(path, IdentityDecision))
+    camera_of = {decision.track: decision.camera for decision in decisions}
+    identity_of = identities_of_tracks(decisions)
     cameras_of: dict[str, set[str]] = {}
-    for decision in latest.values():
-        cameras_of.setdefault(decision.identity, set()).add(decision.camera)
-    return {track: decision.identity for track, decision in latest.items()}, cameras_of
+    for track, identity in identity_of.items():
+        if track in camera_of:
+            cameras_of.setdefault(identity, set()).add(camera_of[track])
+    return identity_of, cameras_of
 
 
 def _read_truth(truth: Path) -> dict[str, MotRows]:
@@ -262,20 +261,3 @@ def _read_truth(truth: Path) -> dict[str, MotRows]:
     if not files:
         raise BadInput(f"{truth} holds no truth: expected <camera>/gt/gt.txt in MOTChallenge format in it")
     return {file.parent.parent.name: read_rows(file) for file in files}
-
-
-def _read_lines(path: Path, kind: type[RecordT]) -> Iterator[RecordT]:
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _decode_line(line, kind, path, number)
-    except OSError as error:
-        raise BadInput(f"cannot read {path}: {error}; expected the folder of a finished run") from error
-
-
-def _decode_line(line: bytes, kind: type[RecordT], path: Path, number: int) -> RecordT:
-    try:
-        return decode(line, kind)
-    except (BadInput, msgspec.MsgspecError) as error:
-        raise BadInput(f"{path}, line {number}: {error}") from error

@@ -8,20 +8,26 @@ Legend of shape suffixes: R rows of a sequence, M truth boxes and N predicted bo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from trackeval.metrics import CLEAR, HOTA, Identity
 
 from pipeline.association import buffered_iou
 from pipeline.errors import BadInput
-from pipeline.evaluation.mot import MotRows
+from pipeline.evaluation.mot import MotRows, MotSequence
 
-_THRESHOLD: Final = {"THRESHOLD": 0.5, "PRINT_CONFIG": False}
+PEDESTRIAN: Final = 1
+DISTRACTORS: Final = (2, 7, 8, 12)
+"""Of the classes of 2016 on: a person on a vehicle, a static person, a distractor, a reflection. A prediction that is
+matched to one counts neither way; the other classes are no excuse."""
+_MATCHED: Final = 0.5  # the overlap from which a prediction is matched
+_THRESHOLD: Final = {"THRESHOLD": _MATCHED, "PRINT_CONFIG": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,8 @@ def score_tracking(truth: MotRows, predicted: MotRows) -> TrackingScores:
     """Score the tracks of one sequence.
 
     Truth rows of confidence 0 are removed first, as the MOT15 protocol does; what is predicted there counts as
-    false. `evaluation.ignore` takes such predictions away too, where that is wanted.
+    false. `evaluation.ignore` takes such predictions away too, where that is wanted. Where truth names classes, as
+    from MOT16 on, pedestrians alone are scored, and predictions matched to a distractor are removed.
 
     Raises:
         BadInput: a predicted row has no id, or an id appears twice in one frame.
@@ -74,12 +81,69 @@ def score_tracking_pooled(sequences: Sequence[TrackingPair]) -> TrackingScores:
     Raises:
         BadInput: there is no sequence; a predicted row has no id, or an id appears twice in one frame.
     """
-    if not sequences:
+    return _scores([_measured(pair) for pair in sequences])
+
+
+def score_sequences(
+    sequences: Sequence[MotSequence], predicted: Mapping[str, MotRows]
+) -> tuple[dict[str, TrackingScores], TrackingScores]:
+    """Score what was tracked in each sequence, by name, and in all of them pooled.
+
+    Raises:
+        BadInput: there is no sequence, one has no truth, or a prediction lies beyond its end; names the sequence.
+    """
+    measured: dict[str, _Measured] = {}
+    for sequence in sequences:
+        rows = predicted[sequence.name]
+        require_truth(sequence)
+        if rows.frames_R.max(initial=0) > sequence.num_frames:
+            raise BadInput(
+                f"a result of sequence {sequence.name} lies in frame {rows.frames_R.max()}, expected frames 1 to "
+                f"{sequence.num_frames}; are these another sequence's results?"
+            )
+        measured[sequence.name] = _measured(TrackingPair(sequence.truth, rows))
+    return {name: _scores([one]) for name, one in measured.items()}, _scores(list(measured.values()))
+
+
+def require_truth(sequence: MotSequence) -> None:
+    """Check that there is something to score a sequence against.
+
+    Raises:
+        BadInput: it has no truth that is scored; says what to do.
+    """
+    if not _scored(sequence.truth).any():
+        raise BadInput(
+            f"sequence {sequence.name} has no truth to score against: expected boxes of confidence 1 in its "
+            "gt/gt.txt; leave it out, or give a sequence of a training set"
+        )
+
+
+class _Measured(NamedTuple):
+    """Holds what the metrics count in one sequence; to be added up with others before ratios are taken."""
+
+    data: dict[str, Any]
+    hota: dict[str, Any]
+    clear: dict[str, Any]
+    identity: dict[str, Any]
+
+
+def _measured(pair: TrackingPair) -> _Measured:
+    data = _sequence_data(pair)
+    return _Measured(data, *(metric.eval_sequence(data) for metric in _metrics()))
+
+
+def _metrics() -> tuple[Any, Any, Any]:
+    return HOTA(), CLEAR(_THRESHOLD), Identity(_THRESHOLD)
+
+
+def _scores(measured: Sequence[_Measured]) -> TrackingScores:
+    if not measured:
         raise BadInput("got no sequence to score, expected at least one")
-    data = [_sequence_data(pair) for pair in sequences]
-    hota = _combined(HOTA(), data)
-    clear = _combined(CLEAR(_THRESHOLD), data)
-    identity = _combined(Identity(_THRESHOLD), data)
+    hota, clear, identity = (
+        metric.combine_sequences({str(index): counts for index, counts in enumerate(column)})
+        for metric, column in zip(_metrics(), list(zip(*measured, strict=True))[1:], strict=True)
+    )
+    data = [one.data for one in measured]
     return TrackingScores(
         hota=float(np.mean(hota["HOTA"])),
         deta=float(np.mean(hota["DetA"])),
@@ -98,15 +162,33 @@ def score_tracking_pooled(sequences: Sequence[TrackingPair]) -> TrackingScores:
     )
 
 
-def _combined(metric: Any, data: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    results = {str(index): metric.eval_sequence(one) for index, one in enumerate(data)}
-    combined: dict[str, Any] = metric.combine_sequences(results)
-    return combined
+def _scored(truth: MotRows) -> NDArray[np.bool_]:
+    """Say which truth is scored: what is not flagged 0, and is a pedestrian where classes are named."""
+    scored_R: NDArray[np.bool_] = truth.confidences_R != 0
+    return scored_R if truth.classes_R is None else scored_R & (truth.classes_R == PEDESTRIAN)
+
+
+def _without_distractors(truth: MotRows, predicted: MotRows) -> MotRows:
+    """Leave out predictions that an optimal pairing, frame by frame, gives to a distractor (Milan et al., 2016)."""
+    classes_R = truth.classes_R
+    if classes_R is None or not len(predicted):
+        return predicted
+    kept_R = np.ones(len(predicted), np.bool_)
+    num_frames = int(predicted.frames_R.max())
+    for m, n in zip(
+        rows_by_frame(truth.frames_R, num_frames), rows_by_frame(predicted.frames_R, num_frames), strict=True
+    ):
+        overlap_MN = buffered_iou(truth.boxes_R4[m], predicted.boxes_R4[n])
+        overlap_MN[overlap_MN < _MATCHED - np.finfo(float).eps] = 0.0
+        rows, columns = linear_sum_assignment(-overlap_MN)
+        taken_P = (overlap_MN[rows, columns] > 0) & np.isin(classes_R[m][rows], DISTRACTORS)
+        kept_R[n[columns[taken_P]]] = False
+    return predicted[kept_R]
 
 
 def _sequence_data(pair: TrackingPair) -> dict[str, Any]:
-    truth = pair.truth[pair.truth.confidences_R != 0]
-    predicted = pair.predicted
+    truth = pair.truth[_scored(pair.truth)]
+    predicted = _without_distractors(pair.truth, pair.predicted)
     if len(predicted) and predicted.ids_R.min() < 0:
         raise BadInput("a predicted row has id -1; score only boxes that a track claims")
     num_frames = int(max(truth.frames_R.max(initial=0), predicted.frames_R.max(initial=0)))

@@ -20,7 +20,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from models.detector import ImageHW3
 from pipeline.journeys import Sighting, first_seen, summarise_journeys
-from pipeline.pictures.colours import Colour, Legend, ink_on
+from pipeline.pictures.colours import CAMERA_COLOURS, Colour, Legend, ink_on
 
 MAX_ROWS: Final = 40
 """More rows than that do not fit on a screen at a readable size."""
@@ -28,9 +28,6 @@ MAX_ROWS: Final = 40
 Crops = Mapping[str, Sequence[tuple[str, ImageHW3]]]
 """By identity: (camera, cut-out of the person)."""
 
-_CAMERA_COLOURS: Final = (
-    "#3b6fb6", "#e39b33", "#4a9d77", "#c0504d", "#8064a2", "#3aa6b9", "#b5838d", "#7f8c3a", "#5b6b7b", "#d081b4",
-)  # fmt: skip
 _INK: Final = "#22272e"
 _FAINT: Final = "#6b7480"
 _RULE: Final = "#e4e7eb"
@@ -53,16 +50,19 @@ def journeys_png(
     cameras: Sequence[str] | None = None,
     crops: Crops | None = None,
     title: str = "Journeys",
+    note: str = "",
     max_rows: int = MAX_ROWS,
 ) -> bytes:
     """Return a PNG that shows who was where when.
 
     Those seen by two cameras or more stand above the others, each group by first sighting. Where there are
     more than `max_rows` identities, those of two cameras come first and then the longest seen; the chart
-    says how many are left out. `legend` is the mosaic's; `crops` adds cut-outs beside each row.
+    says how many are left out. `legend` is the mosaic's; `crops` adds cut-outs beside each row; `note` ends the
+    summary.
     """
     figure = journeys_figure(
-        seen, legend or Legend.of(first_seen(seen)), cameras=cameras, crops=crops or {}, title=title, max_rows=max_rows
+        seen, legend or Legend.of(first_seen(seen)), cameras=cameras, crops=crops or {}, title=title, note=note,
+        max_rows=max_rows,
     )  # fmt: skip
     png = BytesIO()
     FigureCanvasAgg(figure)
@@ -77,6 +77,7 @@ def journeys_figure(
     cameras: Sequence[str] | None,
     crops: Crops,
     title: str,
+    note: str = "",
     max_rows: int,
 ) -> Figure:
     """Draw the chart of `journeys_png` as a figure."""
@@ -92,14 +93,14 @@ def journeys_figure(
         {sighting.camera for sighting in seen} | {camera for row in crops.values() for camera, _ in row}
     )
     names = list(dict.fromkeys([*(cameras or ()), *met]))
-    colour_of = {camera: _CAMERA_COLOURS[i % len(_CAMERA_COLOURS)] for i, camera in enumerate(names)}
+    colour_of = {camera: CAMERA_COLOURS[i % len(CAMERA_COLOURS)] for i, camera in enumerate(names)}
     end_s = max((sighting.end_s for sighting in seen), default=1.0)
     _set_up_axes(axes, rows, max(end_s, 1.0))
     for index, row in enumerate(rows):
         _draw_row(axes, index, row, colour_of, legend)
         _draw_crops(axes, index, crops.get(row.identity, ()), colour_of)
     _draw_groups(axes, rows)
-    _draw_head(figure, height_in, title, seen, len(rows), colour_of)
+    _draw_head(figure, height_in, title, _summary(seen, len(rows), note), colour_of)
     return figure
 
 
@@ -223,22 +224,25 @@ def _draw_groups(axes: Axes, rows: Sequence[_Row]) -> None:
             )  # fmt: skip
 
 
-def _draw_head(
-    figure: Figure,
-    height_in: float,
-    title: str,
-    seen: Sequence[Sighting],
-    num_shown: int,
-    colour_of: Mapping[str, str],
-) -> None:
+def _summary(seen: Sequence[Sighting], num_shown: int, note: str) -> str:
     summary = summarise_journeys(seen)
-    figure.text(0.02, 1 - 0.38 / height_in, title, fontsize=16, fontweight="bold", color=_INK, va="center")
     words = (
         f"{summary.num_identities} identities, {summary.num_cross_camera} of them seen by two cameras or more"
     )
     left_out = summary.num_identities - num_shown
     if left_out:
         words += f"; not charted: {left_out}, the ones in view for the shortest time"
+    return f"{words}; {note}" if note else words
+
+
+def _draw_head(
+    figure: Figure,
+    height_in: float,
+    title: str,
+    words: str,
+    colour_of: Mapping[str, str],
+) -> None:
+    figure.text(0.02, 1 - 0.38 / height_in, title, fontsize=16, fontweight="bold", color=_INK, va="center")
     figure.text(0.02, 1 - 0.74 / height_in, words, fontsize=10.5, color=_FAINT, va="center")
     handles = [Patch(facecolor=colour, label=camera) for camera, colour in colour_of.items()]
     if handles:

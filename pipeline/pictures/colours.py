@@ -22,6 +22,11 @@ NUM_COLOURS: Final = 48
 BLACK: Final[Colour] = (0, 0, 0)
 WHITE: Final[Colour] = (255, 255, 255)
 
+CAMERA_COLOURS: Final = (
+    "#3b6fb6", "#e39b33", "#4a9d77", "#c0504d", "#8064a2", "#3aa6b9", "#b5838d", "#7f8c3a", "#5b6b7b", "#d081b4",
+)  # fmt: skip
+"""Of the cameras of a site, in their order; quieter than the identities', which are what is looked at."""
+
 _LIGHTNESS: Final = (0.52, 0.88)  # of OKLab: dark enough beside white, light enough beside black
 _CHROMA: Final = (0.11, 0.25)  # of OKLab: below it reads as grey, the mark of the unidentified; above as neon
 _LIGHTNESS_WEIGHT: Final = 0.6  # a difference in hue is named more surely than one in lightness
@@ -48,6 +53,11 @@ class Legend:
     def name(self, identity: str) -> str:
         """Return an identity's short name, or the tail of its id if it came after the legend was made."""
         return self.names.get(identity) or identity[-6:]
+
+
+def camera_colours(num_cameras: int) -> list[Colour]:
+    """Return the colours of a site's first cameras; beyond ten they come in turn again."""
+    return [_from_hex(CAMERA_COLOURS[index % len(CAMERA_COLOURS)]) for index in range(num_cameras)]
 
 
 def identity_colour(identity: str) -> Colour:
@@ -114,6 +124,11 @@ def oklab(bgr_C3: NDArray[np.float64]) -> NDArray[np.float64]:
         ],
         axis=-1,
     )
+
+
+def _from_hex(colour: str) -> Colour:
+    red, green, blue = bytes.fromhex(colour[1:])
+    return blue, green, red
 
 
 def _linear(srgb: NDArray[np.float64]) -> NDArray[np.float64]:

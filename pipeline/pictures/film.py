@@ -62,7 +62,7 @@ def render_mosaic(
         views_at: moments in order: seconds since the run's first frame, and each camera's view by camera id.
             A camera that is absent shows "no signal".
         results: what was seen in each frame, by (camera, sequence).
-        identity_of_track: from `journeys.identity_of_tracks`: a whole track has its latest identity's colour.
+        identity_of_track: from `identity.identities_of_tracks`: a whole track has its latest identity's colour.
         legend: colours and names; make it from `journeys.first_seen`.
         writer: takes the pictures, each `layout.height` x `layout.width`.
         layout: where the cameras stand; `film_layout` makes one.

@@ -69,6 +69,19 @@ def test_the_demo_leaves_its_report_its_records_and_its_pictures(fused: tuple[Pa
     assert decisions
 
 
+def test_whoever_the_demo_found_is_explained_with_a_picture(
+    camweave: Camweave, fused: tuple[Path, dict[str, Any]]
+) -> None:
+    out, report = fused
+    assert report["embedder"].startswith("osnet@")
+    story = report_of(camweave("explain", "P1", "--run", out, "--json"))
+    assert story["name"] == "P1"
+    assert story["embedder"] == report["embedder"]
+    assert story["crops"] > 0
+    assert story["crops_no_longer_kept"] == 0
+    assert Path(story["picture"]).read_bytes().startswith(b"\x89PNG")
+
+
 def test_split_placement_tells_the_same_story_as_fused(
     camweave: Camweave, video: Path, tmp_path: Path, fused: tuple[Path, dict[str, Any]]
 ) -> None:

@@ -4,13 +4,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cluster.progress import DemoProgress, Show, Standing, choose_show, print_report
+from cluster.progress import CountProgress, DemoProgress, Show, Standing, choose_show, print_report
 
 REPORT = {
     "cameras": 4, "frames_produced": 3180, "frames_processed": 3178, "frames_lost": 2, "dead_letters": 0,
     "detections": 8123, "tracks": 81, "identities": 22, "cross_camera_identities": 17, "fps": 41.24,
     "bare_detector_fps": 50.1, "pipeline_efficiency": 0.823, "latency_s": {"p50": 0.21, "p99": 0.9},
-    "stage_seconds": {"decode": 3.2, "detect": 60.1}, "model_version": "nanodet@1f0c2a7b9d3e",
+    "stage_seconds": {"decode": 3.2, "detect": 60.1}, "detector": "nanodet@1f0c2a7b9d3e",
+    "embedder": "osnet@77c1d3a9e0b4",
     "detection": {"ap50": 0.904}, "tracking": {"hota": 0.61, "idf1": 0.82, "mota": 0.73}, "site": {"idf1": 0.811},
 }  # fmt: skip
 
@@ -83,12 +84,37 @@ def test_live_progress_shows_a_bar_for_each_camera_and_for_the_mosaic():
     assert "7/9" in shown
 
 
+def test_a_count_is_a_bar_on_a_terminal():
+    screen = console(terminal=True)
+    with CountProgress("embedding crops", show=Show.LIVE, console=screen) as progress:
+        progress.update(64, 200, "loss 1.5")
+    shown = text_of(screen)
+    for words in ("embedding crops", "64/200", "loss 1.5"):
+        assert words in shown
+
+
+def test_a_count_is_a_line_now_and_then_without_a_terminal_and_one_at_the_end():
+    clock, screen = Clock(), console()
+    with CountProgress("embedding crops", show=Show.PLAIN, console=screen, clock=clock) as progress:
+        for second in range(13):
+            clock.now_s = float(second)
+            progress.update(second, 12)
+    lines = text_of(screen).splitlines()
+    assert lines == [f"embedding crops: {done} of 12" for done in (0, 10, 12)]
+
+
+def test_a_count_beside_json_prints_nothing(capsys):
+    with CountProgress("embedding crops", show=Show.SILENT) as progress:
+        progress.update(12, 12)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_the_report_shows_every_number_and_where_the_pictures_are():
     screen = console()
     print_report(REPORT, screen, {"mosaic": Path("runs/demo/mosaic.mp4")})
     shown = text_of(screen)
     for words in ("3,180", "8,123", "41.2", "50.1", "0.82", "0.210 s", "0.904", "0.610", "0.811", "60.10",
-                  "nanodet@1f0c2a7b9d3e", "runs/demo/mosaic.mp4"):  # fmt: skip
+                  "nanodet@1f0c2a7b9d3e", "osnet@77c1d3a9e0b4", "runs/demo/mosaic.mp4"):  # fmt: skip
         assert words in shown
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.association import buffered_iou, cheapest_pairs, height_overlap
+from pipeline.association import buffered_iou, cheapest_pairs
 
 boxes = hnp.arrays(np.float64, st.tuples(st.integers(0, 5), st.just(4)), elements=st.integers(0, 40)).map(
     lambda b: np.concatenate((b[:, :2], b[:, :2] + b[:, 2:]), axis=1).reshape(-1, 4)
@@ -53,14 +53,6 @@ def test_a_box_that_is_inside_out_overlaps_nothing():
     inside_out = np.array([[10.0, 10, 0, 0]])
     assert buffered_iou(inside_out, np.array([[0.0, 0, 10, 10]]))[0, 0] == 0.0
     assert buffered_iou(inside_out, inside_out, buffer=0.3)[0, 0] == 0.0
-
-
-def test_height_overlap_compares_only_top_and_bottom():
-    track, others = (
-        np.array([[0.0, 0, 10, 100]]),
-        np.array([[500.0, 0, 900, 100], [0, 50, 10, 100], [0, 200, 10, 300]]),
-    )
-    np.testing.assert_allclose(height_overlap(track, others), [[1.0, 0.5, 0.0]])
 
 
 @settings(deadline=None)

@@ -10,7 +10,6 @@ from pipeline.errors import BadInput
 from pipeline.journeys import (
     Sighting,
     first_seen,
-    identity_of_tracks,
     sightings,
     stretches,
     summarise_journeys,
@@ -62,10 +61,6 @@ def test_a_whole_track_belongs_to_its_latest_identity():
     frames = [result("a", 0.0, "t"), result("a", 1.0, "t")]
     decisions = [decision("t", "right", at_s=0.9), decision("t", "wrong", at_s=0.2)]
     assert sightings(frames, decisions) == [stay("right", "a", 0.0, 1.0)]
-
-
-def test_of_two_decisions_at_one_time_the_later_in_the_log_stands():
-    assert identity_of_tracks([decision("t", "first"), decision("t", "second")]) == {"t": "second"}
 
 
 def test_clock_offsets_are_taken_off():

@@ -181,6 +181,101 @@ def test_finish_ends_what_is_alive_and_confirmed():
     assert tracker.finish() == ()
 
 
+# direction, occlusion, appearance
+
+
+def crossing(weight, embeddings=None, frames=40):
+    """Two people walk towards each other, pass, and are hidden while they do; returns whose track each is last."""
+    config = replace(CONFIG, direction_weight=weight, appearance_weight=0.0 if embeddings is None else 0.5)
+    tracker = CameraTracker("cam", config)
+    for k in range(frames):
+        hidden = 17 <= k < 23
+        boxes = [] if hidden else [person(100 + 6 * k), person(340 - 6 * k)]
+        looks = None if embeddings is None else embeddings[: len(boxes)]
+        update = tracker.update(seen(*boxes), k * FRAME_NS, ref(k), looks)
+    return update.track_ids
+
+
+def test_two_who_pass_each_other_keep_their_tracks():
+    assert crossing(weight=0.3) == ("cam:7-0-0", "cam:7-0-1")
+
+
+def test_of_two_boxes_that_overlap_alike_a_track_takes_the_one_where_it_was_heading():
+    def taken(weight):
+        tracker = CameraTracker("cam", replace(CONFIG, direction_weight=weight, lost_s=5.0))
+        follow(tracker, [seen(person(10 + 6 * k)) for k in range(15)])
+        middle = 10 + 6 * 15
+        ahead, behind = seen(person(middle - 8), person(middle + 9)), FRAME_NS * 15
+        return tracker.update(ahead, behind, ref(15)).track_ids
+
+    assert taken(weight=0.0) == ("cam:7-0-0", "cam:7-15-1")
+    assert taken(weight=1.0) == ("cam:7-15-0", "cam:7-0-0")
+
+
+def test_made_up_sightings_turn_the_velocity_towards_where_an_object_came_back():
+    def speed_after_occlusion(step_s):
+        tracker = CameraTracker("cam", replace(CONFIG, reupdate_step_s=step_s))
+        follow(tracker, [seen(person(10 + 4 * k)) for k in range(15)] + [seen()] * 10)
+        update = tracker.update(seen(person(10 + 4 * 14 + 5.5 * 11)), 25 * FRAME_NS, ref(25))
+        assert update.track_ids == ("cam:7-0-0",)
+        return tracker.snapshot().tracks[0].filter[4]
+
+    # 40 pixels a second before, 55 on the way that was hidden.
+    assert 40.0 < speed_after_occlusion(0.0) < speed_after_occlusion(0.1) < 55.0
+
+
+def test_appearance_decides_where_places_do_not():
+    tracker = CameraTracker("cam", replace(CONFIG, appearance_weight=0.5))
+    looks = np.eye(2)
+    for k in range(5):
+        tracker.update(seen(person(100), person(130)), k * FRAME_NS, ref(k), looks)
+    swapped = tracker.update(seen(person(114), person(116)), 5 * FRAME_NS, ref(5), looks[::-1])
+    assert swapped.track_ids == ("cam:7-0-1", "cam:7-0-0")
+
+
+def test_embeddings_that_are_not_known_change_nothing():
+    frames = walkers(20, 5)
+    config = replace(CONFIG, appearance_weight=0.5)
+    without = follow(CameraTracker("cam", config), frames)
+    tracker = CameraTracker("cam", config)
+    for k, detections in enumerate(frames):
+        unknown = np.full((len(detections), 8), np.nan)
+        assert tracker.update(detections, k * FRAME_NS, ref(k), unknown) == without[k]
+
+
+def test_a_restart_remembers_what_tracks_look_like():
+    config = replace(CONFIG, appearance_weight=0.5)
+    tracker = CameraTracker("cam", config)
+    for k in range(5):
+        tracker.update(seen(person(100), person(130)), k * FRAME_NS, ref(k), np.eye(2))
+    as_json = msgspec.json.encode(tracker.snapshot())
+    resumed = CameraTracker.resume(msgspec.json.decode(as_json, type=TrackerSnapshot), config)
+    later = (seen(person(114), person(116)), 5 * FRAME_NS, ref(5), np.eye(2)[::-1])
+    assert resumed.update(*later) == tracker.update(*later)
+    assert resumed.snapshot() == tracker.snapshot()
+
+
+def test_steadied_boxes_tremble_less_and_boxes_without_a_track_stay():
+    rng = np.random.default_rng(0)
+    tracker, moved, steady = CameraTracker("cam", CONFIG), [], []
+    for k in range(60):
+        x = 100 + 3 * k + rng.normal(0, 4)
+        detections = seen(person(x), person(600), scores=[0.9, 0.3])
+        update = tracker.update(detections, k * FRAME_NS, ref(k))
+        boxes = tracker.steadied(detections, update)
+        moved.append(x - 100 - 3 * k)
+        steady.append(boxes[0, 0] - 100 - 3 * k)
+        np.testing.assert_array_equal(boxes[1], detections.boxes_N4[1])
+    assert np.std(steady[10:]) < 0.9 * np.std(moved[10:])
+
+
+def test_more_objects_than_there_was_room_for_are_all_tracked():
+    boxes = [person(100 * (k % 20), 150 * (k // 20)) for k in range(300)]
+    updates = follow(CameraTracker("cam", CONFIG), [seen(*boxes[:70])] + [seen(*boxes)] * 3)
+    assert updates[-1].track_ids == updates[1].track_ids
+    assert len(set(updates[-1].track_ids)) == 300
+
+
 # invariants
 
 streams = st.builds(
@@ -265,7 +360,17 @@ def test_boxes_that_are_empty_inside_out_or_enormous_do_no_harm():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"low_score": 0.9}, {"new_score": 1.5}, {"lost_s": 0.0}, {"confirm_hits": 0}, {"high_score": 0.95}],
+    [
+        {"low_score": 0.9},
+        {"new_score": 1.5},
+        {"lost_s": 0.0},
+        {"confirm_hits": 0},
+        {"high_score": 0.95},
+        {"smoothing": 1.5},
+        {"appearance_weight": -0.1},
+        {"direction_weight": 2.0},
+        {"reupdate_step_s": -1.0},
+    ],
 )
 def test_a_config_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(BadInput, match="expected"):

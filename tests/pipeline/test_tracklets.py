@@ -96,9 +96,62 @@ def test_an_update_is_told_only_when_the_look_has_changed(tracklets: CameraTrack
         sample(tracklets, at_s, look)
     tracklets.news((), NS)
     sample(tracklets, 3, LOOK[0])
-    assert tracklets.news((), 3 * NS) == ()
+    (same,) = tracklets.news((), 3 * NS)
+    assert (same.phase, same.embedding) == (TrackletPhase.MOVED, b"")
     sample(tracklets, 6, LOOK[1])
     assert [event.phase for event in tracklets.news((), 6 * NS)] == [TrackletPhase.UPDATED]
+
+
+def test_a_known_track_tells_its_way_now_and_then_a_point_each_half_second(
+    tracklets: CameraTracklets,
+) -> None:
+    for at_s in (0, 0.5):
+        sample(tracklets, at_s, LOOK[0])
+    (first,) = tracklets.news((), NS // 2)
+    assert [point.at_ns for point in first.path] == [0, NS // 2]
+    told = []
+    for tenth in range(6, 36):
+        observe(tracklets, tenth / 10, "t")
+        told.extend(tracklets.news((), tenth * NS // 10))
+    (moved,) = told
+    assert (moved.phase, moved.at_ns) == (TrackletPhase.MOVED, 5 * NS // 2)
+    assert [point.at_ns / NS for point in moved.path] == [1.0, 1.5, 2.0, 2.5]
+    assert moved.path[0].x == pytest.approx(125 / 640, abs=1e-4)
+    assert moved.path[0].y == pytest.approx(220 / 480, abs=1e-4)
+
+
+def test_who_is_out_of_sight_has_no_news_until_the_end_which_tells_when_it_was_last_seen(
+    tracklets: CameraTracklets,
+) -> None:
+    for at_s in (0, 0.5):
+        sample(tracklets, at_s, LOOK[0])
+    tracklets.news((), NS // 2)
+    assert tracklets.news((), 5 * NS) == ()
+    (ended,) = tracklets.news(("t",), 6 * NS)
+    assert (ended.at_ns, ended.seen_ns) == (6 * NS, NS // 2)
+
+
+@pytest.mark.parametrize("box", [(0.0, 100.0, 50.0, 220.0), (100.0, 300.0, 150.0, 480.0)], ids=str)
+def test_where_a_border_cuts_off_the_feet_or_a_side_nobody_stands(
+    tracklets: CameraTracklets, box: tuple[float, float, float, float]
+) -> None:
+    for at_s in (0, 0.5):
+        sample(tracklets, at_s, LOOK[0])
+    tracklets.news((), NS // 2)
+    observe(tracklets, 3, "t", at=boxes(box))
+    (moved,) = tracklets.news((), 3 * NS)
+    assert moved.path == ()
+
+
+def test_who_comes_beside_a_known_track_is_told_once(tracklets: CameraTracklets) -> None:
+    for at_s in (0, 0.5):
+        sample(tracklets, at_s, LOOK[0])
+    tracklets.news((), NS // 2)
+    told = []
+    for at_s in (1, 3, 5):
+        observe(tracklets, at_s, "t", "newcomer")
+        told.extend(event for event in tracklets.news((), at_s * NS) if event.track == "t")
+    assert [event.beside for event in told] == [("newcomer",), ()]
 
 
 def test_a_short_track_is_told_of_when_it_ends(tracklets: CameraTracklets) -> None:

@@ -3,7 +3,7 @@ import pytest
 import trackeval
 
 from pipeline.errors import BadInput
-from pipeline.evaluation.mot import MotRows, read_sequences, write_rows
+from pipeline.evaluation.mot import MotRows, read_rows, read_sequences, write_rows
 from pipeline.evaluation.tracking import TrackingPair, score_tracking, score_tracking_pooled
 
 
@@ -14,7 +14,7 @@ def rows(*table):
     return MotRows(frames.astype(np.int64), ids.astype(np.int64), boxes, np.ones(len(lefts)))
 
 
-def official(sequence_folder, trackers_folder, name, num_frames):
+def official(sequence_folder, trackers_folder, name, num_frames, benchmark="MOT15"):
     """Runs trackeval's own MOTChallenge pipeline on files."""
     dataset = trackeval.datasets.MotChallenge2DBox(
         {
@@ -23,8 +23,8 @@ def official(sequence_folder, trackers_folder, name, num_frames):
             "TRACKERS_TO_EVAL": ["ours"],
             "SEQ_INFO": {name: num_frames},
             "SKIP_SPLIT_FOL": True,
-            "BENCHMARK": "MOT15",
-            "DO_PREPROC": False,
+            "BENCHMARK": benchmark,
+            "DO_PREPROC": benchmark != "MOT15",
             "PRINT_CONFIG": False,
         }
     )
@@ -82,6 +82,30 @@ def test_scores_equal_the_official_pipeline_on_files(tmp_path, scrambled):
         *[MotRows(r.frames_R, r.ids_R, r.boxes_R4.round(3), r.confidences_R) for r in scrambled]
     )
     agree(score_tracking(*pair), official(*as_files(tmp_path, "square", pair), "square", 30))
+
+
+def test_with_classes_scores_equal_the_official_protocol_of_2016_on(tmp_path, scrambled):
+    rng = np.random.default_rng(8)
+    truth = scrambled.truth
+    lines = [
+        f"{frame},{identity},{left},{top},{right - left},{bottom - top},{int(cls == 1)},{cls},1.0"
+        for frame, identity, (left, top, right, bottom), cls in zip(
+            truth.frames_R,
+            truth.ids_R,
+            truth.boxes_R4,
+            rng.choice([1, 1, 1, 2, 3, 7, 8, 12], len(truth)),
+            strict=True,
+        )
+    ]
+    predicted = scrambled.predicted
+    predicted = MotRows(
+        predicted.frames_R, predicted.ids_R, predicted.boxes_R4.round(3), predicted.confidences_R
+    )
+    gt, trackers = as_files(tmp_path, "MOT17-02", TrackingPair(truth, predicted))
+    (gt / "MOT17-02" / "gt" / "gt.txt").write_text("\n".join(lines))
+    ours = score_tracking(read_rows(gt / "MOT17-02" / "gt" / "gt.txt"), predicted)
+    agree(ours, official(gt, trackers, "MOT17-02", 30, "MOT17"))
+    assert ours.num_predicted_boxes < len(predicted)
 
 
 @pytest.mark.data

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.linalg import expm
 
-from pipeline import kalman
-from pipeline.kalman import MotionModel
+from pipeline.tracking.config import MotionModel
+from tests.pipeline.tracking import reference_kalman as kalman
 
 MODEL = MotionModel()
 

@@ -1,4 +1,4 @@
-"""Predicts and corrects boxes with a Kalman filter whose time is seconds, not frames.
+"""Predicts and corrects boxes as the compiled core does, in plain NumPy on all tracks at once.
 
 Four numbers describe a box: its centre x, centre y, width and height. Each has a velocity that forgets itself
 (an integrated Ornstein-Uhlenbeck process: Singer, "Estimating optimal filter tracking performance for manned
@@ -13,11 +13,12 @@ Units: pixels and seconds. Noise is stated in heights of the box, so that near a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.tracking.config import MotionModel
 
 Floats = NDArray[np.float64]
 
@@ -28,26 +29,6 @@ COVARIANCE: Final = 3
 VAR_VELOCITY: Final = 4
 
 _MIN_SIZE: Final = 1e-3  # pixels; a box that shrinks in prediction never turns inside out
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MotionModel:
-    """Says how objects move and how well a detector measures them."""
-
-    measurement_std: float = 0.06
-    """Standard deviation of a measured coordinate, in heights."""
-    drift_std: float = 0.05
-    """Random walk of the position, in heights per square root of a second; also absorbs camera shake."""
-    velocity_std: float = 0.5
-    """Standard deviation that a velocity has in the long run, in heights per second."""
-    initial_velocity_std: float = 2.0
-    """The same for an object seen once: nothing is known of how it, or the camera, moves."""
-    size_velocity_std: float = 0.1
-    """The same for the velocities of width and height."""
-    velocity_memory_s: float = 8.0
-    """Seconds after which a velocity has forgotten all but 1/e of itself."""
-    size_memory_s: float = 0.5
-    """The same for the velocities of width and height."""
 
 
 def initiate(measured_N4: Floats, model: MotionModel) -> Floats:

@@ -1,0 +1,204 @@
+"""Finds the nearest rows to queries exactly, the same bits on every machine, by a quick scan that is then proven.
+
+A scan finds candidates from which the true nearest cannot be missing; `kernels.rank` scores these in double
+precision. What is returned depends on the vectors alone: not on the scan, the batch, the threads or the row numbers.
+
+The idea of searching with quantised codes and a guaranteed re-ranking is that of VA-Files (Weber, Schek and Blott,
+VLDB 1998).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+import torch
+
+from pipeline.gallery.kernels import (
+    ROUNDING,
+    Float32,
+    Float64,
+    Int32,
+    Int64,
+    collect,
+    float32_error,
+    quantise,
+    rank,
+)
+from pipeline.gallery.rows import Rows
+
+T = TypeVar("T")
+
+UNIT_TOLERANCE: Final = 1e-3
+"""How far the length of a vector may be from 1."""
+BLOCK_ROWS: Final = 16_384
+"""Rows scanned at once: few enough that the products stay in cache, enough that threads seldom wait for each other."""
+MAX_THREADS: Final = 16
+MIN_PART: Final = 8
+"""Queries that make it worth while to wake a thread."""
+MIN_CANDIDATES: Final = 8192
+"""Candidates kept a query at least. Where vectors are so alike that more remain, float32 is the better scan."""
+WIDEN: Final = 4
+"""How many times more rows are asked for when those returned do not prove that none is missing."""
+
+
+class Nearest(NamedTuple):
+    """Is what was found: query n has rows and similarities from offsets[n] to offsets[n + 1], best first.
+
+    All that tie for last place are there too, so that the caller can break ties by name.
+    """
+
+    offsets: Int64
+    rows: Int32
+    similarities: Float64
+
+
+class Scan(Protocol):
+    """Finds the nearest rows of each query."""
+
+    def search(self, rows: Rows, queries_ND: Float32, num: int) -> Nearest:
+        """Return the `num` nearest rows, or all when there are fewer."""
+
+
+class CodeScan:
+    """Scans 8-bit codes by integer matrix products; exact, and some 15 times faster than FAISS on a CPU with VNNI."""
+
+    def __init__(self) -> None:
+        self._float = FloatScan()
+        self._workers: ThreadPoolExecutor | None = None
+
+    @staticmethod
+    def is_exact_here() -> bool:
+        """Say whether this machine multiplies 8-bit matrices without saturating, and quickly enough to be used."""
+        has_vnni = getattr(
+            torch.cpu, "_is_vnni_supported", None
+        )  # neither name is public: without them, float32
+        if has_vnni is None or not has_vnni() or not hasattr(torch, "_int_mm"):
+            return False
+        worst = torch.full((2, 64), -127, dtype=torch.int8)
+        products = torch._int_mm(worst, worst.T)
+        return bool((products == 64 * 127 * 127).all())
+
+    def search(self, rows: Rows, queries_ND: Float32, num: int) -> Nearest:
+        """Return the `num` nearest rows, or all when there are fewer."""
+        parts = _parts(len(queries_ND), torch.get_num_threads())
+        asked = _Asked(queries_ND, num, rows.num_rows)
+        queries, codes = torch.from_numpy(asked.codes_ND), torch.from_numpy(rows.codes_RD)
+        for first in range(0, rows.num_rows, BLOCK_ROWS):
+            block = slice(first, min(first + BLOCK_ROWS, rows.num_rows))
+            products_NR = torch._int_mm(queries, codes[block].T).numpy()
+            self._each(parts, partial(asked.collect, rows, block, products_NR))
+        crowded = np.nonzero(asked.num_N < 0)[0]
+        asked.num_N[crowded] = 0
+        nearest = _joined(self._each(parts, partial(asked.rank, rows)))
+        if not len(crowded):
+            return nearest
+        return _replace(nearest, crowded, self._float.search(rows, queries_ND[crowded], num))
+
+    def _each(self, parts: list[slice], run: Callable[[slice], T]) -> list[T]:
+        """Do the parts of a batch side by side; no result depends on how it is parted."""
+        if len(parts) == 1:
+            return [run(parts[0])]
+        if self._workers is None:
+            self._workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gallery")
+        return list(self._workers.map(run, parts))
+
+
+class _Asked:
+    """Holds a batch of queries and their candidates while the rows pass by."""
+
+    def __init__(self, queries_ND: Float32, num: int, num_rows: int) -> None:
+        num_queries = len(queries_ND)
+        self.num = num
+        self.queries_ND = queries_ND
+        self.codes_ND = np.empty(queries_ND.shape, np.int8)
+        self.query_N3 = np.empty((num_queries, 3), np.float32)
+        scale_N, error_N = np.empty((2, num_queries), np.float32)
+        quantise(queries_ND, self.codes_ND, scale_N, error_N)
+        # |q.x - q'.x'| <= |q| |x - x'| + |q - q'| |x'|, and |x'| <= |x| + |x - x'|
+        self.query_N3[:, 0] = scale_N
+        self.query_N3[:, 1] = 1 + UNIT_TOLERANCE + error_N
+        self.query_N3[:, 2] = (1 + UNIT_TOLERANCE) * error_N + ROUNDING
+        self.lower_NK = np.full((num_queries, num), -np.inf, np.float32)
+        size = min(max(MIN_CANDIDATES, 2 * num), num_rows)
+        self.rows_NC = np.empty((num_queries, size), np.int32)
+        self.upper_NC = np.empty((num_queries, size), np.float32)
+        self.num_N = np.zeros(num_queries, np.int64)
+
+    def collect(self, rows: Rows, block: slice, products_NR: Int32, part: slice) -> None:
+        """Add a block's rows to the candidates of some queries."""
+        collect(
+            products_NR[part], block.start, rows.scale_R[block], rows.error_R[block], self.query_N3[part],
+            self.lower_NK[part], self.rows_NC[part], self.upper_NC[part], self.num_N[part],
+        )  # fmt: skip
+
+    def rank(self, rows: Rows, part: slice) -> Nearest:
+        """Score the candidates of some queries."""
+        lowest_N = self.lower_NK[part, 0].copy()
+        return Nearest(
+            *rank(
+                self.queries_ND[part], rows.vectors_RD, self.rows_NC[part], self.upper_NC[part], self.num_N[part],
+                lowest_N, self.num,
+            )
+        )  # fmt: skip
+
+
+class FloatScan:
+    """Scans float32 rows with FAISS, and asks for more rows until none can be missing."""
+
+    def search(self, rows: Rows, queries_ND: Float32, num: int) -> Nearest:
+        """Return the `num` nearest rows, or all when there are fewer."""
+        return prove(rows, rows.index.search, queries_ND, num)
+
+
+def prove(rows: Rows, search: Any, queries_ND: Float32, num: int, widen: int = WIDEN) -> Nearest:
+    """Return the `num` nearest rows by a FAISS search, asking again for more until the float32 error rules none out."""
+    wanted = min(widen * num, rows.num_rows)
+    similarities_NK, rows_NK = search(queries_ND, wanted)
+    error = float32_error(rows.dimension)
+    nothing_known_N = np.full(len(queries_ND), -np.inf, np.float32)
+    num_N = (rows_NK >= 0).sum(axis=1).astype(np.int64)
+    rows_NK = rows_NK.astype(np.int32)
+    upper_NK = similarities_NK + np.float32(error)
+    nearest = Nearest(*rank(queries_ND, rows.vectors_RD, rows_NK, upper_NK, num_N, nothing_known_N, num))
+    if wanted == rows.num_rows:
+        return nearest
+    last_N = np.array([nearest.similarities[end - 1] if end else -np.inf for end in nearest.offsets[1:]])
+    unproven = np.nonzero((num_N == wanted) & (similarities_NK[:, -1] + error >= last_N))[0]
+    if not len(unproven):
+        return nearest
+    return _replace(nearest, unproven, prove(rows, search, queries_ND[unproven], num, widen * WIDEN))
+
+
+def _parts(num_queries: int, num_threads: int) -> list[slice]:
+    """Cut a batch into at most as many parts as there are threads."""
+    num_parts = max(1, min(num_threads, MAX_THREADS, num_queries // MIN_PART))
+    edges = [num_queries * at // num_parts for at in range(num_parts + 1)]
+    return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _joined(parts: list[Nearest]) -> Nearest:
+    """Put the results of parts of a batch one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    return Nearest(
+        np.cumsum(np.concatenate([np.zeros(1, np.int64), *(np.diff(part.offsets) for part in parts)])),
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.similarities for part in parts]),
+    )
+
+
+def _replace(nearest: Nearest, queries: Int64, better: Nearest) -> Nearest:
+    """Put the results of some queries in the place of those they had."""
+    sources = [(nearest, slice(start, stop)) for start, stop in pairwise(nearest.offsets)]
+    for at, query in enumerate(queries):
+        sources[query] = (better, slice(better.offsets[at], better.offsets[at + 1]))
+    return Nearest(
+        np.cumsum([0, *(part.stop - part.start for _, part in sources)]),
+        np.concatenate([source.rows[part] for source, part in sources]),
+        np.concatenate([source.similarities[part] for source, part in sources]),
+    )
