@@ -11,9 +11,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import ray
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig
@@ -28,6 +26,7 @@ from models.embedders import build_embedder
 from pipeline import gallery, tracker
 from pipeline.detections import Detections
 from pipeline.identity import IdentityBook
+from pipeline.looks import Looks
 from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Perception, Refusal
 
 MAX_PENDING_CALLS = 16
@@ -55,7 +54,7 @@ class PerceptionActor:
         """Detect in a batch of JPEGs."""
         return self._perception.detect(frames)
 
-    def embed(self, requests: list[CropRequest]) -> list[NDArray[np.float32]]:
+    def embed(self, requests: list[CropRequest]) -> list[Looks]:
         """Embed boxes of frames."""
         return self._perception.embed(requests)
 
@@ -71,7 +70,7 @@ class RemotePerception:
         """Detect in a batch of JPEGs, over there."""
         return ray.get(self._actor.detect.remote(list(frames)))  # type: ignore[no-any-return]
 
-    def embed(self, requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
+    def embed(self, requests: Sequence[CropRequest]) -> list[Looks]:
         """Embed boxes of frames, over there."""
         return ray.get(self._actor.embed.remote(list(requests)))  # type: ignore[no-any-return]
 

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from cluster.config import SiteConfig
 from cluster.errors import LogUnavailable
@@ -28,6 +27,7 @@ from pipeline.detections import Detections
 from pipeline.errors import BadFrame
 from pipeline.frames import FrameHeader
 from pipeline.guard import FrameGuard
+from pipeline.looks import NO_LOOKS
 from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Refusal
 from pipeline.records import DeadLetter, FrameRef, TrackletBatch, TrackletEvent, TrackletPhase, encode
 
@@ -35,7 +35,6 @@ COMMIT_EVERY_S = 0.25
 """How much work may have to be done again after a crash."""
 _BATCHES_IN_FLIGHT = 2
 """One that the networks look at, one that begins before the last image of the other is done."""
-_NO_ROWS = np.zeros((0, 0), np.float32)
 _logger = logging.getLogger(__name__)
 
 
@@ -223,11 +222,11 @@ class StreamShard:
             if story.followed is None:
                 events = camera.finish()
             elif story.followed.samples:
-                rows_ND = next(embedded)
-                self._metrics.embeddings.inc(len(rows_ND))
-                events = camera.learn_appearance(story.followed, rows_ND)
+                looks = next(embedded)
+                self._metrics.embeddings.inc(len(looks.embeddings_ND))
+                events = camera.learn_appearance(story.followed, looks)
             else:
-                events = camera.learn_appearance(story.followed, _NO_ROWS)
+                events = camera.learn_appearance(story.followed, NO_LOOKS)
             news.setdefault(camera.camera, []).extend(events)
             last[camera.camera] = story
         return [self._news_of(name, tuple(news[name]), story) for name, story in last.items()]

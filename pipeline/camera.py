@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pipeline.detections import Detections
 from pipeline.frames import FrameHeader
+from pipeline.looks import Looks
 from pipeline.records import FrameRef, FrameResult, Observation, TrackletEvent
 from pipeline.tracker import CameraTracker, TrackerConfig
 from pipeline.tracklets import CameraTracklets, SampleRequest, TrackletConfig
@@ -67,11 +68,9 @@ class Camera:
         rows = [sample.detection for sample in samples]
         return FollowedFrame(result, samples, detections.boxes_N4[rows], update.ended + update.abandoned)
 
-    def learn_appearance(
-        self, frame: FollowedFrame, embeddings_ND: NDArray[np.float32]
-    ) -> tuple[TrackletEvent, ...]:
-        """Take in the embeddings of a followed frame; return what the gallery must hear of it."""
-        self._tracklets.add_samples(frame.samples, embeddings_ND)
+    def learn_appearance(self, frame: FollowedFrame, looks: Looks) -> tuple[TrackletEvent, ...]:
+        """Take in the looks that a followed frame asked for; return what the gallery must hear of it."""
+        self._tracklets.add_samples(frame.samples, looks)
         self.watermark_ns = max(self.watermark_ns, frame.result.captured_ns)
         return self._tracklets.news(frame.ended, frame.result.captured_ns)
 

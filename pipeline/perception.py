@@ -17,6 +17,7 @@ from models.embedder import Embedder
 from pipeline.detections import Detections
 from pipeline.errors import BadFrame
 from pipeline.frames import decode
+from pipeline.looks import Looks, sharpness
 
 FrameKey = tuple[str, int, int]
 """Topic, partition, offset: the identity of a frame."""
@@ -66,8 +67,8 @@ class Perceiver(Protocol):
     def detect(self, frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
         """Decode and detect, one result a frame, in order."""
 
-    def embed(self, requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
-        """Embed boxes; one N x D array a request, in order."""
+    def embed(self, requests: Sequence[CropRequest]) -> list[Looks]:
+        """Embed boxes; the looks of N crops a request, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,17 +112,22 @@ class Perception:
                 results.append(Detections.from_raw(next(raw), frame.width, frame.height))
         return results
 
-    def embed(self, requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
+    def embed(self, requests: Sequence[CropRequest]) -> list[Looks]:
         """Embed boxes of frames that were detected in before (any frame will do, recent ones are cheaper)."""
         crops: list[ImageHW3] = []
         for request in requests:
             image = self._image_for(request)
             crops.extend(cut(image, request.boxes_N4 * (image.shape[1] / request.frame.width)))
         if not crops:
-            return [np.zeros((0, self._embedder.dimension), np.float32) for _ in requests]
+            nothing = Looks(np.zeros((0, self._embedder.dimension), np.float32), np.zeros(0, np.float32))
+            return [nothing for _ in requests]
         embeddings_ND = self._embedder.embed(crops)
+        sharpness_N = np.array([sharpness(crop) for crop in crops], np.float32)
         ends = np.cumsum([len(request.boxes_N4) for request in requests])[:-1]
-        return np.split(embeddings_ND, ends)
+        return [
+            Looks(*parts)
+            for parts in zip(np.split(embeddings_ND, ends), np.split(sharpness_N, ends), strict=True)
+        ]
 
     def close(self) -> None:
         """Stop the decoding threads."""

@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.detections import Detections
+from pipeline.looks import Looks
 from pipeline.records import PathPoint, TrackletEvent, TrackletPhase
 from pipeline.tracker import TrackerUpdate
 
 NS = 1_000_000_000
+MIN_SHARPNESS = 0.05
+"""What a sample weighs by at least, however blurred: it may be the only one."""
 MAX_PATH_POINTS = 64
 """Points kept of a path that nobody has been told yet: a track without an appearance stays untold."""
 
@@ -110,13 +113,16 @@ class CameraTracklets:
                 requests.append(SampleRequest(index, track, weight))
         return requests
 
-    def add_samples(self, requests: Sequence[SampleRequest], embeddings_ND: NDArray[np.float32]) -> None:
-        """Fold the embeddings asked for by `observe` into their tracklets' weighted means."""
-        for request, embedding_D in zip(requests, embeddings_ND, strict=True):
+    def add_samples(self, requests: Sequence[SampleRequest], looks: Looks) -> None:
+        """Fold the looks asked for by `observe` into their tracklets' weighted means.
+
+        A sample weighs by how sure and how large its box is, how little of it is covered, and how sharp it is.
+        """
+        for request, embedding_D, sharpness in zip(requests, *looks, strict=True):
             tracklet = self._open.get(request.track)
             if tracklet is None or not np.isfinite(embedding_D).all():
                 continue
-            weighted = embedding_D * np.float32(request.weight)
+            weighted = embedding_D * np.float32(request.weight * max(sharpness, MIN_SHARPNESS))
             tracklet.weighted_sum = (
                 weighted if tracklet.weighted_sum is None else tracklet.weighted_sum + weighted
             )

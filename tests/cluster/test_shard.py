@@ -9,7 +9,6 @@ import pytest
 import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
 from cluster.config import SiteConfig, site_from
@@ -24,6 +23,7 @@ from cluster.writer import DurableWriter
 from pipeline.detections import Detections
 from pipeline.frames import FrameHeader
 from pipeline.identity import IdentityBook, identities_of_tracks
+from pipeline.looks import Looks
 from pipeline.perception import CropRequest, EncodedFrame, Perception, Refusal
 from pipeline.records import DeadLetter, DecisionKind, FrameResult, IdentityDecision, TrackletBatch, decode
 from tests.cluster.squares import BLUE, RED, ColourEmbedder, SquareDetector, header, jpeg
@@ -238,7 +238,7 @@ def test_the_networks_look_at_a_batch_while_the_batch_before_is_followed(tmp_pat
             second_begun.set()
         return Perception.detect(bench.perception, frames)
 
-    def embed_meanwhile(requests: Sequence[CropRequest]) -> list[NDArray[np.float32]]:
+    def embed_meanwhile(requests: Sequence[CropRequest]) -> list[Looks]:
         assert second_begun.wait(5.0)
         return embed(requests)
 

@@ -38,7 +38,9 @@ def test_an_embedding_is_the_same_whether_the_frame_was_kept_or_not() -> None:
     forgets = Perception(SquareDetector(), ColourEmbedder(), PerceptionConfig(kept_frames=0))
     for perception in (keeps, forgets):
         perception.detect([request.frame])
-    np.testing.assert_array_equal(keeps.embed([request])[0], forgets.embed([request])[0])
+    np.testing.assert_array_equal(
+        keeps.embed([request])[0].embeddings_ND, forgets.embed([request])[0].embeddings_ND
+    )
 
 
 def test_each_request_gets_its_own_rows() -> None:
@@ -48,7 +50,7 @@ def test_each_request_gets_its_own_rows() -> None:
         CropRequest(frame(0, two), np.array([[20, 60, 60, 140], [200, 60, 240, 140]], np.float32)),
         CropRequest(frame(1, jpeg((20, 60, BLUE))), np.array([[20, 60, 60, 140]], np.float32)),
     ]
-    rows = perception.embed(requests)
+    rows = [looks.embeddings_ND for looks in perception.embed(requests)]
     assert [len(row) for row in rows] == [2, 1]
     assert rows[0][1] @ rows[1][0] > 0.99
     assert rows[0][0] @ rows[1][0] < 0.6

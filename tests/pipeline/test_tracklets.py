@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pipeline.detections import Detections
+from pipeline.looks import Looks
 from pipeline.records import TrackletPhase
 from pipeline.tracker import TrackerUpdate
 from pipeline.tracklets import CameraTracklets, SampleRequest, TrackletConfig, covered_share
@@ -42,7 +43,11 @@ def observe(
 
 def sample(tracklets: CameraTracklets, at_s: float, look: np.ndarray) -> None:
     requests = observe(tracklets, at_s, "t")
-    tracklets.add_samples(requests, np.stack([look] * len(requests)) if requests else np.zeros((0, 4)))
+    tracklets.add_samples(requests, looks(*[look] * len(requests)))
+
+
+def looks(*rows: np.ndarray, sharpness: float = 1.0) -> Looks:
+    return Looks(np.array(rows, np.float32).reshape(-1, 4), np.full(len(rows), sharpness, np.float32))
 
 
 def test_a_young_track_is_sampled_at_the_short_interval_and_a_known_one_at_the_long(
@@ -169,9 +174,17 @@ def test_a_track_without_any_sample_ends_in_silence_and_is_forgotten(tracklets: 
 def test_tracks_seen_in_one_frame_are_told_as_beside_each_other(tracklets: CameraTracklets) -> None:
     for at_s in (0, 0.5):
         requests = observe(tracklets, at_s, "a", "b")
-        tracklets.add_samples(requests, LOOK[: len(requests)])
+        tracklets.add_samples(requests, looks(*LOOK[: len(requests)]))
     events = {event.track: event.beside for event in tracklets.news((), NS)}
     assert events == {"a": ("b",), "b": ("a",)}
+
+
+def test_a_sharp_sample_counts_more_than_a_blurred_one(tracklets: CameraTracklets) -> None:
+    for at_s, look, sharpness in ((0.0, LOOK[0], 0.6), (0.5, LOOK[1], 0.2)):
+        tracklets.add_samples(observe(tracklets, at_s, "t"), looks(look, sharpness=sharpness))
+    (event,) = tracklets.news((), 10 * NS)
+    mean = np.frombuffer(event.embedding, "<f4")
+    assert mean @ LOOK[0] == pytest.approx(3 * (mean @ LOOK[1]), rel=1e-5)
 
 
 def test_a_sample_that_is_not_finite_is_left_out(tracklets: CameraTracklets) -> None:
