@@ -86,9 +86,10 @@ def stream_virtual_site(
     }
     try:
         with _executor(site.num_threads) as executor:
-            finished = _stream(
-                site, gateways, _gate(site, log, stop, clock), clock.now_ns(), executor, on_progress
-            )
+            # A whole second: identities are decided, and places noted, at whole parts of seconds, so that two runs
+            # of one video tell the same story.
+            start_ns = clock.now_ns() // NS_PER_S * NS_PER_S
+            finished = _stream(site, gateways, _gate(site, log, stop, clock), start_ns, executor, on_progress)
         for gateway in gateways.values() if finished else ():
             gateway.end()
         return {camera: gateway.stats for camera, gateway in gateways.items()}
