@@ -35,7 +35,7 @@ class Calibration:
 
 CALIBRATIONS: Final = {
     "stripes": Calibration(other_mean=0.70, other_spread=0.09),
-    "osnet": Calibration(other_mean=0.08, other_spread=0.16, slope=3.1, even=1.7),
+    "osnet": Calibration(other_mean=0.08, other_spread=0.16, slope=3.1, even=1.85),
 }
 """By the name of the embedder, which is its version up to the `@`."""
 UNKNOWN_EMBEDDER: Final = Calibration(other_mean=0.6, other_spread=0.15)
