@@ -7,6 +7,7 @@ batched, so that a replay tells the same story.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -77,6 +78,14 @@ class _Tracklet:
     told_beside: set[str] = field(default_factory=set)
 
 
+class _Sighting(NamedTuple):
+    at_ns: int
+    tracklet: _Tracklet
+    box: tuple[float, float, float, float]
+    size: tuple[int, int]
+    present: set[str]
+
+
 @dataclass(slots=True)
 class CameraTracklets:
     """Holds the tracklets of one camera."""
@@ -85,6 +94,7 @@ class CameraTracklets:
     embedder: str
     class_names: tuple[str, ...]
     _open: dict[str, _Tracklet] = field(default_factory=dict)
+    _unread: deque[_Sighting] = field(default_factory=deque)
 
     def observe(
         self, update: TrackerUpdate, detections: Detections, at_ns: int, size: tuple[int, int]
@@ -97,8 +107,7 @@ class CameraTracklets:
             if track is None:
                 continue
             tracklet = self._note(track, index, detections, at_ns)
-            self._follow(tracklet, at_ns, size)
-            tracklet.beside |= present
+            self._unread.append(_Sighting(at_ns, tracklet, _box(detections, index), size, present))
             if not confirmed:
                 continue
             if tracklet.confirmed_ns < 0:
@@ -130,6 +139,9 @@ class CameraTracklets:
 
     def news(self, ended: Sequence[str], at_ns: int) -> tuple[TrackletEvent, ...]:
         """Return what the gallery must hear after this frame, and forget the tracks that have ended."""
+        # Later frames of a batch have been observed already, and must not be told of yet.
+        while self._unread and self._unread[0].at_ns <= at_ns:
+            self._read(self._unread.popleft())
         events = []
         for track, tracklet in self._open.items():
             if track not in ended and (phase := self._phase(tracklet, at_ns)) is not None:
@@ -145,14 +157,17 @@ class CameraTracklets:
         return tuple(events)
 
     def _note(self, track: str, index: int, detections: Detections, at_ns: int) -> _Tracklet:
-        left, top, right, bottom = (float(v) for v in detections.boxes_N4[index])
         tracklet = self._open.get(track)
         if tracklet is None:
             label = self.class_names[int(detections.labels_N[index])]
-            tracklet = self._open[track] = _Tracklet(at_ns, label, (left, top, right, bottom))
-        tracklet.box = (left, top, right, bottom)
-        tracklet.seen_ns = at_ns
+            tracklet = self._open[track] = _Tracklet(at_ns, label, _box(detections, index))
         return tracklet
+
+    def _read(self, sighting: _Sighting) -> None:
+        tracklet = sighting.tracklet
+        tracklet.box, tracklet.seen_ns = sighting.box, sighting.at_ns
+        tracklet.beside |= sighting.present
+        self._follow(tracklet, sighting.at_ns, sighting.size)
 
     def _follow(self, tracklet: _Tracklet, at_ns: int, size: tuple[int, int]) -> None:
         """Note where the object stands, once an interval; where a border cuts off its feet or a side, it is unknown."""
@@ -211,6 +226,11 @@ class CameraTracklets:
         tracklet.told_ns = at_ns
         tracklet.path = []
         return event
+
+
+def _box(detections: Detections, index: int) -> tuple[float, float, float, float]:
+    left, top, right, bottom = (float(v) for v in detections.boxes_N4[index])
+    return left, top, right, bottom
 
 
 def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -179,6 +179,22 @@ def test_tracks_seen_in_one_frame_are_told_as_beside_each_other(tracklets: Camer
     assert events == {"a": ("b",), "b": ("a",)}
 
 
+def test_what_is_told_of_a_frame_knows_nothing_of_later_frames_of_its_batch(
+    tracklets: CameraTracklets,
+) -> None:
+    steps = [index / 4 for index in range(12)]
+    one_by_one, at_once = CameraTracklets(tracklets.config, "e", ("person",)), tracklets
+    told = []
+    for at_s in steps:
+        sample(one_by_one, at_s, LOOK[0])
+        told.append(one_by_one.news((), round(at_s * NS)))
+    requests = [observe(at_once, at_s, "t") for at_s in steps]
+    for at_s, asked, expected in zip(steps, requests, told, strict=True):
+        at_once.add_samples(asked, looks(*LOOK[:1].repeat(len(asked), 0)))
+        events = at_once.news((), round(at_s * NS))
+        assert [event.path for event in events] == [event.path for event in expected]
+
+
 def test_a_sharp_sample_counts_more_than_a_blurred_one(tracklets: CameraTracklets) -> None:
     for at_s, look, sharpness in ((0.0, LOOK[0], 0.6), (0.5, LOOK[1], 0.2)):
         tracklets.add_samples(observe(tracklets, at_s, "t"), looks(look, sharpness=sharpness))
