@@ -22,7 +22,7 @@ from cluster.metrics import Metrics
 from cluster.shard import StreamShard, run_until
 from cluster.topics import Topics
 from models.detectors import build_detector
-from models.embedders import build_embedder
+from models.embedders import build_embedder, embedding_space
 from pipeline import gallery, tracker
 from pipeline.detections import Detections
 from pipeline.identity import IdentityBook
@@ -156,9 +156,9 @@ class GalleryActor(_PullActor):
         self._site = site
 
     def _build(self) -> GalleryWriter:
-        embedder = build_embedder(self._site.embedder)
-        gallery.warm_up(embedder.dimension)
+        space = embedding_space(self._site.embedder)
+        gallery.warm_up(space.dimension)
         return GalleryWriter(
             site=self._site, topics=Topics.with_prefix(self._site.topic_prefix), log=open_log(self._site.log),
-            book=IdentityBook(self._site.identity, embedder.version, embedder.dimension), metrics=self._metrics,
+            book=IdentityBook(self._site.identity, space.version, space.dimension), metrics=self._metrics,
         )  # fmt: skip

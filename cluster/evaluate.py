@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import av
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from cluster.config import SiteConfig
 from cluster.errors import BadConfig, SourceUnavailable
+from cluster.sample_video import SAMPLE_SEQUENCE, SAMPLE_VIDEO
 from models.detector import Detector, ImageHW3
 from models.detectors import DetectorConfig, build_detector
-from models.embedder import Embedder
 from models.embedders import EmbedderConfig, build_embedder
-from models.reid.dataset import ReidCrops, open_crops
+from models.reid.dataset import open_crops
 from pipeline.detections import Detections
 from pipeline.errors import BadInput
 from pipeline.evaluation.detection import FrameBoxes, average_precision
@@ -28,14 +27,11 @@ from pipeline.evaluation.identity import score_identities
 from pipeline.evaluation.ignore import counted
 from pipeline.evaluation.mot import MotRows, MotSequence, read_results, read_sequences
 from pipeline.evaluation.public_tracking import track_public_detections
-from pipeline.evaluation.reid import ChosenCrops, Embed, IdSelection, OnProgress, score_reid
+from pipeline.evaluation.reid import ChosenCrops, IdSelection, OnProgress, score_reid
 from pipeline.evaluation.site import score_site
 from pipeline.evaluation.tracking import require_truth, score_sequences
 from pipeline.tracker import TrackerConfig
 
-SAMPLE_SEQUENCE: Final = "PETS09-S2L1"
-SAMPLE_VIDEO: Final = Path(".cache/video/vtest.avi")
-"""Where `make setup` leaves the video of that sequence."""
 IMAGES: Final = "img1"
 """Where MOTChallenge keeps a sequence's pictures."""
 BATCH: Final = 8
@@ -136,24 +132,10 @@ def evaluate_identities(
         kept = tuple(index for index in selection.kept(crops.crops) if not crops.crops[index].is_distractor)
         chosen = ChosenCrops(crops, kept)
         embedder = build_embedder(site.embedder)
-        embed = _counted(embedder, len(chosen), on_progress)
-        scores = score_identities(cast(ReidCrops, chosen), embed, embedder.version, site.identity)
+        scores = score_identities(
+            chosen, embedder.embed, embedder.version, site.identity, on_progress=on_progress
+        )
     return {**_rounded(asdict(scores), 6), "embedder": embedder.version}
-
-
-def _counted(embedder: Embedder, num_crops: int, on_progress: OnProgress | None) -> Embed:
-    """Embed as the embedder does, and tell how many crops are done."""
-    num_done = 0
-
-    def embed(crops: Sequence[ImageHW3]) -> NDArray[np.float32]:
-        nonlocal num_done
-        rows_ND = embedder.embed(crops)
-        num_done += len(crops)
-        if on_progress is not None:
-            on_progress(num_done, num_crops)
-        return rows_ND
-
-    return embed
 
 
 def score_run(run: Path, truth: Path) -> dict[str, Any]:

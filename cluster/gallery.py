@@ -15,15 +15,13 @@ from cluster.config import SiteConfig
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
 from cluster.topics import Topics
-from cluster.writer import DurableWriter, Output
+from cluster.writer import COMMIT_EVERY_S, DurableWriter, Output
 from pipeline.errors import BadInput
 from pipeline.identity import IdentityBook
 from pipeline.ordering import EventOrder, PlacedEvent
 from pipeline.records import DeadLetter, FrameRef, IdentityDecision, TrackletBatch, decode, encode
 
 _logger = logging.getLogger(__name__)
-COMMIT_EVERY_S = 0.25
-"""How much may have to be read again after a crash; what was decided is known from the identity log."""
 
 
 class GalleryWriter:

@@ -21,7 +21,7 @@ from cluster.errors import LogUnavailable
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
 from cluster.topics import Topics
-from cluster.writer import DurableWriter, Output
+from cluster.writer import COMMIT_EVERY_S, DurableWriter, Output
 from pipeline.camera import Camera, FollowedFrame
 from pipeline.detections import Detections
 from pipeline.errors import BadFrame
@@ -31,8 +31,6 @@ from pipeline.looks import NO_LOOKS
 from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Refusal
 from pipeline.records import DeadLetter, FrameRef, TrackletBatch, TrackletEvent, TrackletPhase, encode
 
-COMMIT_EVERY_S = 0.25
-"""How much work may have to be done again after a crash."""
 _BATCHES_IN_FLIGHT = 2
 """One that the networks look at, one that begins before the last image of the other is done."""
 _logger = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from cluster.errors import LogUnavailable, RecordsLost
 from cluster.log.protocol import Producer
 
 FLUSH_TIMEOUT_S = 10.0
+COMMIT_EVERY_S = 0.25
+"""How much a reader may have to do again after a crash."""
 
 
 class Output(NamedTuple):

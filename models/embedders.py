@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -13,12 +13,14 @@ from models.embedder import Embedder
 from models.execution import onnx_device, resolve_device, usable_cores
 from models.reid.embedder import (
     EmbeddingExecution,
+    LoadedNetwork,
     OnnxEmbedding,
     ReidEmbedder,
     TorchEmbedding,
     onnx_of,
     read_network,
 )
+from models.reid.osnet import DIMENSION
 from models.reid.shipped import SHIPPED
 from models.stripes import StripeHistogram, StripesConfig
 from models.weights import default_cache_dir
@@ -67,9 +69,35 @@ def build_embedder(config: EmbedderConfig) -> Embedder:
     return StripeHistogram(config.stripes) if config.name == "stripes" else _build_osnet(config)
 
 
+class EmbeddingSpace(NamedTuple):
+    """Says which embeddings may be compared."""
+
+    version: str
+    """As `Embedder.version`."""
+    dimension: int
+    """Length of an embedding."""
+
+
+def embedding_space(config: EmbedderConfig) -> EmbeddingSpace:
+    """Return what the configured embedder would say of its embeddings; exports nothing and touches no device.
+
+    Raises:
+        WeightsUnavailable: when the weights cannot be read.
+        WeightsCorrupt: when the file holds something else.
+    """
+    if config.name == "stripes":
+        stripes = StripeHistogram(config.stripes)
+        return EmbeddingSpace(stripes.version, stripes.dimension)
+    network = _read_osnet(config)
+    return EmbeddingSpace(network.version(flip_averaging=config.flip_averaging), DIMENSION)
+
+
+def _read_osnet(config: EmbedderConfig) -> LoadedNetwork:
+    return read_network(Path(config.weights).expanduser() if config.weights else SHIPPED)
+
+
 def _build_osnet(config: EmbedderConfig) -> ReidEmbedder:
-    weights = Path(config.weights).expanduser() if config.weights else SHIPPED
-    network = read_network(weights)
+    network = _read_osnet(config)
     execution: EmbeddingExecution
     if config.execution == "torch":
         if config.threads:

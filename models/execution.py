@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -25,6 +25,8 @@ from models.weights import locked
 
 OPSET: Final = 20
 MAX_BATCH: Final = 64
+MAX_LENGTH: Final = 4096
+"""Of an exported network's free axes."""
 VNNI: Final = frozenset({"avx512_vnni", "avx_vnni"})
 """The CPU flags of dot products of 8-bit numbers. Without them sums saturate at 16 bits, and little time is won."""
 
@@ -34,6 +36,15 @@ class Execution(Protocol):
 
     def run(self, images: Sequence[ImageHW3]) -> list[RawDetections]:
         """Return one result an image, in order."""
+
+
+class GraphInput(NamedTuple):
+    """Is an input of a network that is to be exported."""
+
+    name: str
+    example: Tensor
+    free_axis: str
+    """Name of its first axis, which may have any length up to `MAX_LENGTH`."""
 
 
 def resolve_device(name: str) -> torch.device:
@@ -107,13 +118,7 @@ class OnnxExecution:
     def __init__(
         self, model: bytes, size: tuple[int, int], selection: Selection, device: torch.device, threads: int
     ) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        provider: str | tuple[str, dict[str, int]] = "CPUExecutionProvider"
-        if device.type == "cuda":
-            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0})
-        self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        self._session = onnx_session(model, device)
         self._size = size
         self._selection = selection
         self._labels_K = np.asarray(selection.labels, np.int64)
@@ -153,6 +158,17 @@ def onnx_device(name: str) -> torch.device:
     return device
 
 
+def onnx_session(model: bytes, device: torch.device) -> onnxruntime.InferenceSession:
+    """Load a model onto a device; a run takes one CPU thread, so that several go side by side."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    provider: str | tuple[str, dict[str, int]] = "CPUExecutionProvider"
+    if device.type == "cuda":
+        provider = ("CUDAExecutionProvider", {"device_id": device.index or 0})
+    return onnxruntime.InferenceSession(model, options, providers=[provider])
+
+
 def onnx_model(predictor: nn.Module, size: tuple[int, int], path: Path) -> bytes:
     """Return the predictor as ONNX, from the file `path` or exported to it; a damaged file is exported anew.
 
@@ -190,17 +206,22 @@ def export_onnx(predictor: nn.Module, size: tuple[int, int]) -> bytes:
 
     Inputs: `images` N x H x W x 3 uint8, `labels` K int64. Outputs: `boxes` N x 4 x A, `scores` N x K x A, float32.
     """
-    example = (torch.zeros(2, *size, 3, dtype=torch.uint8), torch.arange(2))
-    axes = ({0: torch.export.Dim("n", max=4096)}, {0: torch.export.Dim("k", max=4096)})
+    images = GraphInput("images", torch.zeros(2, *size, 3, dtype=torch.uint8), free_axis="n")
+    labels = GraphInput("labels", torch.arange(2), free_axis="k")
+    return exported(predictor, [images, labels], ["boxes", "scores"])
+
+
+def exported(network: nn.Module, inputs: Sequence[GraphInput], outputs: Sequence[str]) -> bytes:
+    """Return a network as ONNX; `outputs` are the names of what it returns."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about torch's own internals
         program = torch.onnx.export(
-            predictor.eval(),
-            example,
+            network.eval(),
+            tuple(one.example for one in inputs),
             dynamo=True,
-            dynamic_shapes=axes,
-            input_names=["images", "labels"],
-            output_names=["boxes", "scores"],
+            dynamic_shapes=tuple({0: torch.export.Dim(one.free_axis, max=MAX_LENGTH)} for one in inputs),
+            input_names=[one.name for one in inputs],
+            output_names=outputs,
             opset_version=OPSET,
             verbose=False,
         )

@@ -10,6 +10,15 @@ from numpy.typing import NDArray
 from models.detector import RawDetections
 from pipeline.errors import BadInput
 
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels of the source frame."""
+
+
+def lies_inside(box: Box, size: tuple[int, int]) -> bool:
+    """Say whether no border of the frame cuts the box; `size` is (width, height)."""
+    left, top, right, bottom = box
+    return left > 1 and top > 1 and right < size[0] - 1 and bottom < size[1] - 1
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final
-
-DEFAULT_VIDEO: Final = Path(".cache/video/vtest.avi")
-"""Where `make setup` leaves the sample video."""
+from typing import Any
 
 
 def add_command(

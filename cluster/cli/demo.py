@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.cli.declaring import DEFAULT_VIDEO, add_command, add_kafka
+from cluster.cli.declaring import add_command, add_kafka
 from cluster.cli.output import print_json, stdout_kept_for_results
 from cluster.cli.process import prepare_process
+from cluster.sample_video import SAMPLE_VIDEO
 
 
 def add_commands(commands: Any) -> None:
@@ -23,7 +24,7 @@ def add_commands(commands: Any) -> None:
         "  camweave explain P1 --run runs/demo        afterwards: why the first person is one person\n",
     )  # fmt: skip
     parser.add_argument(
-        "--video", type=Path, default=DEFAULT_VIDEO, help="source video (default: %(default)s)"
+        "--video", type=Path, default=SAMPLE_VIDEO, help="source video (default: %(default)s)"
     )
     parser.add_argument("--frames", type=int, metavar="N", help="stream only the first N frames of the video")
     parser.add_argument(
@@ -74,4 +75,4 @@ def _demo(options: argparse.Namespace) -> int:
 def _default_truth(video: Path) -> Path | None:
     data = os.environ.get("CAMWEAVE_DATA")
     truth = Path(data, "mot15-four-sequences.zip") if data else None
-    return truth if truth is not None and truth.exists() and video.name == "vtest.avi" else None
+    return truth if truth is not None and truth.exists() and video.name == SAMPLE_VIDEO.name else None

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.cli.declaring import add_command
 from cluster.cli.output import counting, print_json, print_result, print_table
+from cluster.sample_video import SAMPLE_SEQUENCE
 
 EXAMPLES = """\
 examples:
@@ -52,7 +53,7 @@ def _add_detect(kinds: Any) -> None:
         "path", type=Path, metavar="PATH", help="MOTChallenge sequence, folder of them, or zip"
     )
     parser.add_argument(
-        "--sequence", metavar="NAME", help="which sequence (default: the only one, or PETS09-S2L1)"
+        "--sequence", metavar="NAME", help=f"which sequence (default: the only one, or {SAMPLE_SEQUENCE})"
     )
     parser.add_argument("--video", type=Path, metavar="FILE",
                         help="its video, or the folder of its pictures (default: its own img1, or the sample video)")  # fmt: skip

@@ -29,6 +29,7 @@ from cluster.log.partitioner import partition_for_key
 from cluster.log.protocol import TopicPartition
 from cluster.logs import log_as_json
 from cluster.progress import DemoProgress, Standing
+from cluster.sample_video import SAMPLE_SEQUENCE
 from cluster.site import Site
 from models.files import write_atomically
 from pipeline.evaluation.mot import read_sequences
@@ -36,7 +37,6 @@ from pipeline.virtual_cameras import VirtualCamera, four_quadrants, write_truth
 
 _logger = logging.getLogger(__name__)
 SITE_NAME = "square"
-TRUTH_SEQUENCE = "PETS09-S2L1"
 MAX_WAITING_FRAMES = 64
 """How far the gateway stays ahead of the shards: enough to keep them busy, little enough to be live."""
 MAX_WORKER_DEATHS = 3
@@ -226,9 +226,9 @@ def _standing(site: Site, cameras: tuple[VirtualCamera, ...]) -> Standing:
 def _score(options: DemoOptions, video: Video, cameras: tuple[VirtualCamera, ...]) -> Mapping[str, Any]:
     assert options.truth is not None
     sequences = {sequence.name: sequence for sequence in read_sequences(options.truth)}
-    if TRUTH_SEQUENCE not in sequences:
-        raise BadConfig(f"{options.truth} holds {sorted(sequences)}, expected the truth of {TRUTH_SEQUENCE}")
+    if SAMPLE_SEQUENCE not in sequences:
+        raise BadConfig(f"{options.truth} holds {sorted(sequences)}, expected the truth of {SAMPLE_SEQUENCE}")
     truth = options.out / "truth"
-    sequence = sequences[TRUTH_SEQUENCE]
+    sequence = sequences[SAMPLE_SEQUENCE]
     write_truth(truth, cameras, sequence.truth, num_frames=video.num_frames, frame_rate=video.fps)
     return score_run(options.out, truth)

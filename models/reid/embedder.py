@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import numpy as np
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -23,7 +21,7 @@ from torch import Tensor, nn
 from models.checks import check_images
 from models.detector import ImageHW3
 from models.errors import ModelError
-from models.execution import MAX_BATCH, OPSET, derived
+from models.execution import MAX_BATCH, OPSET, GraphInput, derived, exported, onnx_session
 from models.reid.osnet import DIMENSION, GRAPH, INPUT_SIZE, OmniScaleNetwork
 from models.reid.pixels import fit
 from models.reid.shipped import load
@@ -85,13 +83,7 @@ class OnnxEmbedding:
     """
 
     def __init__(self, model: bytes, device: torch.device, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        provider: str | tuple[str, dict[str, int]] = "CPUExecutionProvider"
-        if device.type == "cuda":
-            provider = ("CUDAExecutionProvider", {"device_id": device.index or 0})
-        self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
+        self._session = onnx_session(model, device)
         self._threads = threads if device.type == "cpu" else 1
         self._longest_run = CPU_RUN if device.type == "cpu" else MAX_BATCH
         self._pool = ThreadPoolExecutor(self._threads, "reid") if self._threads > 1 else None
@@ -186,21 +178,9 @@ def onnx_of(network: LoadedNetwork, folder: Path) -> bytes:
 
 
 def export_embedding(predictor: EmbeddingPredictor) -> bytes:
-    """Export with a free batch size. Input: `crops` N x H x W x 3 uint8. Output: `embeddings` N x D float32."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter warns about torch's own internals
-        program = torch.onnx.export(
-            predictor.eval(),
-            (torch.zeros(2, *INPUT_SIZE, 3, dtype=torch.uint8),),
-            dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("n", max=4096)},),
-            input_names=["crops"],
-            output_names=["embeddings"],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    return bytes(program.model_proto.SerializeToString())
+    """Export with a free batch size. GraphInput: `crops` N x H x W x 3 uint8. Output: `embeddings` N x D float32."""
+    crops = GraphInput("crops", torch.zeros(2, *INPUT_SIZE, 3, dtype=torch.uint8), free_axis="n")
+    return exported(predictor, [crops], ["embeddings"])
 
 
 def _check_rows(rows_ND: NDArray[np.float32], version: str) -> None:

@@ -1,12 +1,13 @@
 """Scores re-identification: the standard protocol of Market-1501, and single-shot matching as on CUHK03.
 
-Legend of shape suffixes: Q queries, G gallery crops, D embedding.
+Legend of shape suffixes: N crops, Q queries, G gallery crops, P persons, D embedding.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,51 @@ def rank_and_map(
     )
 
 
+class Shot(NamedTuple):
+    """Is one draw of single-shot matching: indices of crops; query i and gallery crop i show the same person."""
+
+    queries: list[int]
+    gallery: list[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SingleShots:
+    """Groups crops by person and camera, so that one of each can be drawn.
+
+    Li et al., "DeepReID", CVPR 2014: a draw takes one crop of each person from the second camera as the gallery and
+    one from the first as the query; P persons make it P-way.
+    """
+
+    cameras: list[str]
+    """In order; single-shot matching is defined for two."""
+    people: list[str]
+    """Those whom every camera sees, in order."""
+    members: Mapping[tuple[str, str], list[int]]
+    """Indices of the crops of a person in a camera."""
+
+    @classmethod
+    def of(cls, ids: Sequence[str], cameras: Sequence[str]) -> SingleShots:
+        """Group crops, given who is on each and which camera saw them."""
+        members: dict[tuple[str, str], list[int]] = {}
+        for index, key in enumerate(zip(ids, cameras, strict=True)):
+            members.setdefault(key, []).append(index)
+        names = sorted(set(cameras))
+        people = [one for one in sorted(set(ids)) if all((one, camera) in members for camera in names)]
+        return cls(names, people, members)
+
+    def draws(self, num_draws: int, *, num_ways: int | None = None, seed: int = 0) -> Iterator[Shot]:
+        """Draw from two cameras; of more than `num_ways` people, that many are drawn anew each time."""
+        random = np.random.default_rng(seed)
+        for _ in range(num_draws):
+            ways = self.people
+            if num_ways is not None and len(ways) > num_ways:
+                ways = random.choice(ways, num_ways, replace=False).tolist()
+            queries, gallery = (
+                [int(random.choice(self.members[one, camera])) for one in ways] for camera in self.cameras
+            )
+            yield Shot(queries, gallery)
+
+
 def single_shot_rank1(
     embeddings_ND: NDArray[np.float32],
     ids: Sequence[str],
@@ -85,32 +131,23 @@ def single_shot_rank1(
 ) -> float:
     """Return the share of crops matched right when each person has one crop of the other camera, mean over draws.
 
-    Li et al., "DeepReID", CVPR 2014: a draw takes one crop of each person from the second camera as the gallery and
-    one from the first as the query; P persons make it P-way.
+    See `SingleShots` for the protocol.
 
     Raises:
         ModelError: when lengths differ, or there are not exactly two cameras with a person in both.
     """
     _check(embeddings_ND, ids, cameras, "crops")
-    names = sorted(set(cameras))
-    if len(names) != 2:
-        raise ModelError(f"single-shot matching got cameras {names}, expected two; give one pair of cameras")
-    members: dict[tuple[str, str], list[int]] = {}
-    for index, key in enumerate(zip(ids, cameras, strict=True)):
-        members.setdefault(key, []).append(index)
-    people = [
-        identity for identity in sorted(set(ids)) if all((identity, camera) in members for camera in names)
-    ]
-    if not people:
-        raise ModelError("no person is seen by both cameras, expected at least one; give one pair of cameras")
-    random = np.random.default_rng(seed)
-    scores = []
-    for _ in range(num_draws):
-        queries, gallery = (
-            [int(random.choice(members[identity, camera])) for identity in people] for camera in names
+    shots = SingleShots.of(ids, cameras)
+    if len(shots.cameras) != 2:
+        raise ModelError(
+            f"single-shot matching got cameras {shots.cameras}, expected two; give one pair of cameras"
         )
+    if not shots.people:
+        raise ModelError("no person is seen by both cameras, expected at least one; give one pair of cameras")
+    scores = []
+    for queries, gallery in shots.draws(num_draws, seed=seed):
         best_P = np.argmax(embeddings_ND[queries] @ embeddings_ND[gallery].T, axis=1)
-        scores.append(float(np.mean(best_P == np.arange(len(people)))))
+        scores.append(float(np.mean(best_P == np.arange(len(queries)))))
     return float(np.mean(scores))
 
 

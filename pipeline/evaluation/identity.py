@@ -14,7 +14,7 @@ without a decision make IDP and IDR differ.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from models.detector import ImageHW3
-from models.reid.dataset import ReidCrop, ReidCrops
+from models.reid.dataset import ReidCrop
 from pipeline.errors import BadInput
+from pipeline.evaluation.reid import Crops, Embed, OnProgress, embed_all
 from pipeline.identity import IdentityBook, IdentityConfig, identities_of_tracks
 from pipeline.ordering import FOREVER_NS
 from pipeline.records import DecisionKind, IdentityDecision, TrackletEvent, TrackletPhase
@@ -39,10 +39,6 @@ BREAK_S: Final = 600.0
 """Time laid between two sequences: they were recorded one after the other, how long after is not known."""
 REMEMBERED_S: Final = 1e6
 """Nobody is forgotten in a replay: cameras number their sequences on their own, so that one may come hours "later"."""
-BATCH: Final = 64
-
-Embed = Callable[[Sequence[ImageHW3]], NDArray[np.float32]]
-"""Embeds crops (uint8 BGR): N x D unit vectors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +74,12 @@ class CropTracklet:
 
 
 def score_identities(
-    crops: ReidCrops, embed: Embed, embedder: str, config: IdentityConfig | None = None
+    crops: Crops,
+    embed: Embed,
+    embedder: str,
+    config: IdentityConfig | None = None,
+    *,
+    on_progress: OnProgress | None = None,
 ) -> IdentityScores:
     """Replay crops and score the identities that they get, with all evidence and with appearance alone.
 
@@ -87,12 +88,13 @@ def score_identities(
         embed: describes crops.
         embedder: version of the embedder, which is looked up for its calibration.
         config: how identities are decided; its kinds of evidence are used for the main score.
+        on_progress: is told how many crops of how many are embedded.
 
     Raises:
         BadInput: names tell no times (CUHK03's do not), or there is no crop.
     """
     config = config or IdentityConfig()
-    return score_tracklets(crop_tracklets(crops, embed), embedder, config)
+    return score_tracklets(crop_tracklets(crops, embed, on_progress), embedder, config)
 
 
 def score_tracklets(
@@ -136,21 +138,22 @@ def replay(
     return records + book.advance(FOREVER_NS)
 
 
-def crop_tracklets(crops: ReidCrops, embed: Embed) -> list[CropTracklet]:
+def crop_tracklets(crops: Crops, embed: Embed, on_progress: OnProgress | None = None) -> list[CropTracklet]:
     """Group crops into tracklets, and embed each as the mean of its crops.
 
     Raises:
         BadInput: a crop's name tells no time, or there is no crop.
     """
-    groups = _grouped(crops.crops)
-    embeddings_ND = _embedded(crops, embed)
+    named = crops.crops
+    groups = _grouped(named)
+    embeddings_ND = embed_all(crops, embed, on_progress)
     found = []
     for person, camera, moments in groups:
         mean_D = embeddings_ND[[index for _, index in moments]].mean(axis=0)
         norm = float(np.linalg.norm(mean_D))
         found.append(
             CropTracklet(
-                track=f"{camera}:{crops.crops[moments[0][1]].name.rpartition('/')[2]}",
+                track=f"{camera}:{named[moments[0][1]].name.rpartition('/')[2]}",
                 person=person, camera=camera, start_s=moments[0][0], end_s=moments[-1][0],
                 num_crops=len(moments), embedding_D=np.asarray(mean_D / max(norm, 1e-12), np.float32),
             )
@@ -195,12 +198,6 @@ def _times_s(crops: Sequence[ReidCrop]) -> list[float]:
         begins_s[sequence] = now_s
         now_s += frames[sequence] / FRAMES_PER_S + BREAK_S
     return [begins_s[crop.sequence or 0] + (crop.frame or 0) / FRAMES_PER_S for crop in crops]
-
-
-def _embedded(crops: ReidCrops, embed: Embed) -> NDArray[np.float32]:
-    begins = range(0, len(crops), BATCH)
-    batches = ([crops.read(index) for index in range(at, min(at + BATCH, len(crops)))] for at in begins)
-    return np.concatenate([embed(batch) for batch in batches])
 
 
 def _event(tracklet: CropTracklet, phase: TrackletPhase, embedder: str) -> TrackletEvent:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.detector import ImageHW3
 from models.reid.dataset import ReidCrop
-from models.reid.scoring import ReidScores, choose_queries, rank_and_map
+from models.reid.scoring import ReidScores, SingleShots, choose_queries, rank_and_map
 from pipeline.errors import BadInput
 
 Embed = Callable[[Sequence[ImageHW3]], NDArray[np.float32]]
@@ -62,9 +62,6 @@ class ChosenCrops:
     def crops(self) -> tuple[ReidCrop, ...]:
         """What the names say."""
         return tuple(self.source.crops[index] for index in self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
 
     def read(self, index: int) -> ImageHW3:
         """Decode one crop, by its index in this part."""
@@ -158,16 +155,15 @@ def score_reid(
     )
 
 
-def embed_all(
-    chosen: ChosenCrops, embed: Embed, on_progress: OnProgress | None = None
-) -> NDArray[np.float32]:
+def embed_all(source: Crops, embed: Embed, on_progress: OnProgress | None = None) -> NDArray[np.float32]:
     """Embed crops, a batch of pictures in memory at a time; returns N x D."""
     rows: list[NDArray[np.float32]] = []
-    for start in range(0, len(chosen), BATCH):
-        stop = min(start + BATCH, len(chosen))
-        rows.append(embed([chosen.read(index) for index in range(start, stop)]))
+    num_crops = len(source.crops)
+    for start in range(0, num_crops, BATCH):
+        stop = min(start + BATCH, num_crops)
+        rows.append(embed([source.read(index) for index in range(start, stop)]))
         if on_progress is not None:
-            on_progress(stop, len(chosen))
+            on_progress(stop, num_crops)
     return np.concatenate(rows)
 
 
@@ -222,38 +218,27 @@ def _rank(
     )  # fmt: skip
 
 
-def _single_shot(embeddings_ND: NDArray[np.float32], crops: Sequence[ReidCrop], seed: int = 0) -> ReidScores:
+def _single_shot(embeddings_ND: NDArray[np.float32], crops: Sequence[ReidCrop]) -> ReidScores:
     """Score with one crop of each person from either camera, mean over NUM_DRAWS seeded draws.
 
-    Up to NUM_WAYS people the draws are those of `models.reid.scoring.single_shot_rank1`, so rank-1 is the same; each
-    query has one match, so its average precision is one over the match's rank.
+    Each query has one match, so its average precision is one over the match's rank.
     """
-    members = _members(crops)
-    cameras = sorted({crop.camera for crop in crops})
-    everybody = sorted({crop.identity for crop in crops})
-    people = [one for one in everybody if all((one, camera) in members for camera in cameras)]
-    if len(cameras) != 2 or not people:
+    ids = [crop.identity for crop in crops]
+    shots = SingleShots.of(ids, [crop.camera for crop in crops])
+    num_people = len(shots.people)
+    if len(shots.cameras) != 2 or not num_people:
         raise BadInput(
-            f"single-shot matching got cameras {cameras} and {len(people)} people seen by all of them, expected two "
+            f"single-shot matching got cameras {shots.cameras} and {num_people} people seen by all of them, expected two "
             "cameras (views 00 to 04 and 05 to 09) and at least one person"
         )
-    random = np.random.default_rng(seed)
-    drawn = []
-    for _ in range(NUM_DRAWS):
-        ways = people if len(people) <= NUM_WAYS else random.choice(people, NUM_WAYS, replace=False).tolist()
-        queries, gallery = ([int(random.choice(members[one, camera])) for one in ways] for camera in cameras)
-        drawn.append(_rank(embeddings_ND, crops, queries, gallery))
+    drawn = [
+        _rank(embeddings_ND, crops, queries, gallery)
+        for queries, gallery in shots.draws(NUM_DRAWS, num_ways=NUM_WAYS)
+    ]
     rank1, rank5, rank10, mean_ap = np.mean(
         [(one.rank1, one.rank5, one.rank10, one.map) for one in drawn], axis=0
     )
     return ReidScores(
         float(rank1), float(rank5), float(rank10), float(mean_ap),
-        min(len(people), NUM_WAYS), len(everybody) - len(people),
+        min(num_people, NUM_WAYS), len(set(ids)) - num_people,
     )  # fmt: skip
-
-
-def _members(crops: Sequence[ReidCrop]) -> dict[tuple[str, str], list[int]]:
-    found: dict[tuple[str, str], list[int]] = {}
-    for index, crop in enumerate(crops):
-        found.setdefault((crop.identity, crop.camera), []).append(index)
-    return found

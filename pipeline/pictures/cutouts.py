@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
 
 from models.detector import ImageHW3
+from pipeline.pictures.moments import worth
 from pipeline.records import FrameResult, Observation
-
-_AT_THE_EDGE: Final = 0.2  # a person cut off by the frame's edge is worth this much of a whole one
 
 
 class Cutouts:
@@ -23,11 +21,11 @@ class Cutouts:
             identity = identity_of_track.get(seen.track or "")
             if identity is None:
                 continue
-            key, worth = (identity, result.camera), _worth(seen, result)
-            if key not in self._best or worth > self._best[key][0]:
+            key, value = (identity, result.camera), worth(seen, result)
+            if key not in self._best or value > self._best[key][0]:
                 crop = _cut(image, seen, result)
                 if crop.size:
-                    self._best[key] = worth, crop
+                    self._best[key] = value, crop
 
     def by_identity(self) -> dict[str, list[tuple[str, ImageHW3]]]:
         """Return each identity's (camera, cut-out) pairs, by camera."""
@@ -35,12 +33,6 @@ class Cutouts:
         for (identity, camera), (_, crop) in sorted(self._best.items(), key=lambda item: item[0]):
             found.setdefault(identity, []).append((camera, crop))
         return found
-
-
-def _worth(seen: Observation, result: FrameResult) -> float:
-    left, top, right, bottom = seen.box
-    inside = left > 1 and top > 1 and right < result.width - 1 and bottom < result.height - 1
-    return (right - left) * (bottom - top) * seen.score * (1.0 if inside else _AT_THE_EDGE)
 
 
 def _cut(image: ImageHW3, seen: Observation, result: FrameResult) -> ImageHW3:

@@ -6,12 +6,11 @@ from collections.abc import Collection, Iterable
 from typing import Final, NamedTuple
 
 from models.detector import ImageHW3
+from pipeline.detections import Box, lies_inside
 from pipeline.records import FrameRef, FrameResult, Observation
 
 _AT_THE_EDGE: Final = 0.2  # a person cut off by the frame's edge is worth this much of a whole one
 _MARGIN: Final = 0.08  # of the box, left around it: a person is told by an outline too
-
-Box = tuple[float, float, float, float]
 
 
 class Moment(NamedTuple):
@@ -20,7 +19,7 @@ class Moment(NamedTuple):
     frame: FrameRef
     camera: str
     at_ns: int
-    box: Box  # left, top, right, bottom in pixels of the source frame
+    box: Box
     width: int  # of the source frame
     height: int
     worth: float  # how much there is to see
@@ -60,10 +59,20 @@ def cut(image: ImageHW3, moment: Moment) -> ImageHW3:
     return image[y0:y1, x0:x1].copy()
 
 
-def _moment(seen: Observation, result: FrameResult) -> Moment:
+def worth(seen: Observation, result: FrameResult) -> float:
+    """Return how much there is to see of an object: large, sure, and not cut off by the frame's edge."""
     left, top, right, bottom = seen.box
-    inside = left > 1 and top > 1 and right < result.width - 1 and bottom < result.height - 1
-    worth = max(right - left, 0.0) * max(bottom - top, 0.0) * seen.score * (1.0 if inside else _AT_THE_EDGE)
+    whole = 1.0 if lies_inside(seen.box, (result.width, result.height)) else _AT_THE_EDGE
+    return max(right - left, 0.0) * max(bottom - top, 0.0) * seen.score * whole
+
+
+def _moment(seen: Observation, result: FrameResult) -> Moment:
     return Moment(
-        result.frame, result.camera, result.captured_ns, seen.box, result.width, result.height, worth
+        result.frame,
+        result.camera,
+        result.captured_ns,
+        seen.box,
+        result.width,
+        result.height,
+        worth(seen, result),
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.embedders import EmbedderConfig, build_embedder
+from models.embedders import EmbedderConfig, build_embedder, embedding_space
 from models.errors import ModelError
 from models.stripes import StripesConfig
 from tests.models.conftest import noise
@@ -89,6 +89,27 @@ def test_the_version_changes_with_the_settings():
     assert OSNET.version.startswith("osnet@")
     assert other.version != STRIPES.version
     assert other.embed([noise(20, 10)]).shape == (1, other.dimension)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(EmbedderConfig(name="stripes"), id="stripes"),
+        pytest.param(EmbedderConfig(name="stripes", stripes=StripesConfig(num_stripes=6)), id="six stripes"),
+        pytest.param(EmbedderConfig(), id="osnet"),
+        pytest.param(EmbedderConfig(execution="torch", flip_averaging=False), id="osnet without mirroring"),
+    ],
+)
+def test_the_embedding_space_is_what_the_built_embedder_says(config):
+    embedder = build_embedder(config)
+    assert embedding_space(config) == (embedder.version, embedder.dimension)
+    assert embedder.embed([noise(20, 10)]).shape == (1, embedding_space(config).dimension)
+
+
+def test_asking_for_the_embedding_space_exports_nothing_and_needs_no_device(tmp_path):
+    config = EmbedderConfig(cache_dir=str(tmp_path), device="cuda:99")
+    assert embedding_space(config) == (OSNET.version, OSNET.dimension)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from models.errors import ModelError
 from models.reid.dataset import ReidCrop, parse_crop
-from models.reid.scoring import choose_queries, rank_and_map, single_shot_rank1
+from models.reid.scoring import SingleShots, choose_queries, rank_and_map, single_shot_rank1
 
 
 def slow_scores(query, query_ids, query_cameras, gallery, gallery_ids, gallery_cameras):
@@ -95,6 +95,23 @@ def test_single_shot_draws_differ_and_follow_the_seed():
     scores = [single_shot_rank1(rows, ids, cameras, num_draws=1, seed=seed) for seed in (0, 0, 1, 2, 3)]
     assert scores[0] == scores[1]
     assert len(set(scores)) > 1
+
+
+def test_a_single_shot_pairs_each_person_s_crops_of_the_two_cameras():
+    ids, cameras = ["b", "a", "a", "b", "a", "c"], ["2", "1", "1", "1", "2", "1"]
+    shots = SingleShots.of(ids, cameras)
+    assert (shots.cameras, shots.people) == (["1", "2"], ["a", "b"])
+    drawn = list(shots.draws(20))
+    assert {tuple(shot.queries) for shot in drawn} == {(1, 3), (2, 3)}
+    assert {tuple(shot.gallery) for shot in drawn} == {(4, 0)}
+
+
+def test_of_more_people_than_ways_some_are_drawn_anew_each_time():
+    shots = SingleShots.of([str(one) for one in range(10)] * 2, ["1"] * 10 + ["2"] * 10)
+    drawn = list(shots.draws(20, num_ways=3))
+    assert all([query + 10 for query in shot.queries] == shot.gallery for shot in drawn)
+    assert all(len(set(shot.queries)) == 3 for shot in drawn)
+    assert len({frozenset(shot.queries) for shot in drawn}) > 10
 
 
 def test_single_shot_needs_two_cameras_and_somebody_in_both():
