@@ -70,7 +70,7 @@ class Gallery:
         self._rows = Rows(dimension)
         self._lists: InvertedLists | None = None
         self._row_of: OrderedDict[str, int] = OrderedDict()  # least recently put first
-        self._track_of: dict[int, str] = {}
+        self._track_of: list[str] = []  # by row; holes keep the last
         self._put_ns: dict[str, int] = {}
         self._num_puts = 0
         self._last_put: dict[str, int] = {}
@@ -204,7 +204,7 @@ class Gallery:
             )
 
     def _named(self, nearest: Nearest, num: int) -> list[list[Appearance]]:
-        tracks = [self._track_of[row] for row in nearest.rows.tolist()]
+        tracks = map(self._track_of.__getitem__, nearest.rows.tolist())
         # A batch has thousands of appearances: made by tuple itself, they take a third of the time.
         appearances = list(map(_appearance, zip(tracks, nearest.similarities.tolist(), strict=True)))
         ties = bool((np.diff(nearest.similarities) == 0).any())
@@ -221,7 +221,7 @@ class Gallery:
         if row is None:
             row = self._rows.add(vector_D)
             self._row_of[track] = row
-            self._track_of[row] = track
+            self._track_of[row : row + 1] = [track]
         else:
             self._rows.write(row, vector_D)
             self._row_of.move_to_end(track)
@@ -234,8 +234,8 @@ class Gallery:
 
     def _forget(self, tracks: list[str]) -> None:
         rows = [self._row_of.pop(track) for track in tracks]
-        for track, row in zip(tracks, rows, strict=True):
-            del self._put_ns[track], self._last_put[track], self._track_of[row]
+        for track in tracks:
+            del self._put_ns[track], self._last_put[track]
         self._rows.clear(rows)
         if self._lists:
             self._lists.remove(np.array(rows))

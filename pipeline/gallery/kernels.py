@@ -1,10 +1,11 @@
-"""Holds the compiled inner loops of exact nearest-neighbour search: quantise, collect, rank.
+"""Holds the compiled inner loops of exact nearest-neighbour search: quantise, collect, refine, rank.
 
 Shapes: N queries, R rows of a block, D dimensions, C candidates a query at most, K results a query.
 
 A row x is kept as 8-bit codes c with x = scale * c + r. The length of r is stored beside it, so the true
 similarity q . x lies within a known distance of the one computed from codes (Cauchy-Schwarz). Rows whose upper
-bound stays below the K-th best lower bound cannot be among the K nearest; all others are scored exactly.
+bound stays below the K-th best lower bound cannot be among the K nearest. The others are bounded once more, without
+the query's own error, and what then remains is scored exactly.
 """
 
 from __future__ import annotations
@@ -23,11 +24,10 @@ Int32 = NDArray[np.int32]
 Int64 = NDArray[np.int64]
 
 MAX_CODE: Final = 127.0  # symmetric, so that a vector and its opposite are coded alike
-CHUNK: Final = 32  # rows looked at together before looking at each: few chunks hold a candidate
-MIN_GROUPS: Final = 512  # groups of rows whose best bounds are compared first
-GROUPS_PER_RESULT: Final = 8  # so many that few of the nearest fall into one group
-LANES: Final = 32  # sums kept side by side, which the compiler turns into vector instructions
-NOT_SCORED: Final = -3.0  # below every similarity
+HALVINGS: Final = 16  # of an interval of 4, which leaves 6e-5
+FEW: Final = 8  # numbers that are summed one by one
+BELOW_ALL: Final = -2.0  # below every similarity
+NOT_SCORED: Final = -3.0
 HALF_EPSILON: Final = 2.0**-24  # the largest relative error of rounding to float32
 ROUNDING: Final = 2e-6
 """More than all float32 roundings of a bound of at most 1.1 together (about six of 6e-8 each)."""
@@ -51,7 +51,7 @@ def quantise(vectors_ND: Float32, codes_ND: Int8, scale_N: Float32, error_N: Flo
 
 
 @inlined
-def _push(best_K: Float32 | Float64, value: float) -> None:
+def _push(best_K: Float64, value: float) -> None:
     """Replace the smallest of a min-heap by a larger value."""
     size = best_K.shape[0]
     at = 0
@@ -75,88 +75,97 @@ def collect(
     scale_R: Float32,
     error_R: Float32,
     query_N3: Float32,
-    lower_NK: Float32,
+    num: int,
+    best_NG: Float32,
+    lowest_N: Float32,
     rows_NC: Int32,
     upper_NC: Float32,
     num_N: Int64,
 ) -> None:
-    """Add the block's rows that may still be among the K nearest to each query's candidates.
+    """Add the block's rows that may still be among the `num` nearest to each query's candidates.
 
     `products_NR` are the dot products of codes; `scale_R` and `error_R` are what `quantise` wrote, an error of minus
     infinity marking a row that holds nothing. `query_N3` has a query's scale, the weight of a row's error in the
-    bound, and the bound's constant part. `lower_NK` is a min-heap of lower bounds of K different rows. Candidates and
-    their upper bounds are added to `rows_NC` and `upper_NC`; `num_N` counts them, and is -1 once there were too many.
+    bound, and the bound's constant part. `best_NG` has the best lower bound of each group of rows so far, and
+    `lowest_N` what `num` rows are known to reach. Candidates and their upper bounds are added to `rows_NC` and
+    `upper_NC`; `num_N` counts them, and is -1 once there were too many.
     """
-    num_rows = products_NR.shape[1]
-    best_G = np.empty(max(MIN_GROUPS, GROUPS_PER_RESULT * lower_NK.shape[1]), np.float32)
+    num_rows, num_groups, room = products_NR.shape[1], best_NG.shape[1], rows_NC.shape[1]
+    group_rows = (num_rows + num_groups - 1) // num_groups
+    upper_R, highest_G = np.empty(num_rows, np.float32), np.empty(num_groups, np.float32)
     for n in range(products_NR.shape[0]):
         if num_N[n] < 0:
             continue
-        scale, weight, constant = query_N3[n, 0], query_N3[n, 1], query_N3[n, 2]
-        _raise_lower(products_NR[n], scale_R, error_R, query_N3[n], best_G, lower_NK[n])
-        lowest = lower_NK[n, 0]
-        for start in range(0, num_rows, CHUNK):
-            stop = min(start + CHUNK, num_rows)
-            products_C, scale_C, error_C = (
-                products_NR[n, start:stop],
-                scale_R[start:stop],
-                error_R[start:stop],
-            )
-            if stop - start == CHUNK and not _is_promising(products_C, scale_C, error_C, query_N3[n], lowest):
+        _bound(products_NR[n], scale_R, error_R, query_N3[n], upper_R, highest_G, best_NG[n])
+        lowest_N[n] = lowest = _reached(best_NG[n], num, lowest_N[n])
+        for g in range(num_groups):
+            if highest_G[g] < lowest:
                 continue
-            for r in range(stop - start):
-                upper = np.float32(products_C[r]) * (scale_C[r] * scale) + (error_C[r] * weight + constant)
-                if upper < lowest or error_C[r] < 0:
-                    continue
-                if num_N[n] == rows_NC.shape[1] and not _compact(rows_NC, upper_NC, num_N, n, lowest):
+            at = num_N[n]
+            if at + group_rows > room:
+                at = _compact(rows_NC, upper_NC, num_N, n, lowest)
+                if 2 * (at + group_rows) > room:  # compacting would be all we do
                     num_N[n] = -1
                     break
-                rows_NC[n, num_N[n]] = first_row + start + r
-                upper_NC[n, num_N[n]] = upper
-                num_N[n] += 1
-            if num_N[n] < 0:
-                break
+            for r in range(g, num_rows, num_groups):  # no branch: it could not be foretold
+                rows_NC[n, at] = first_row + r
+                upper_NC[n, at] = upper_R[r]
+                at += 1 if upper_R[r] >= lowest else 0
+            num_N[n] = at
 
 
 @inlined
-def _is_promising(
-    products_C: Int32, scale_C: Float32, error_C: Float32, query_3: Float32, lowest: float
-) -> bool:
-    """Say whether any row of a chunk reaches `lowest`. Slices and a fixed length make these vector instructions."""
-    scale, weight, constant = query_3[0], query_3[1], query_3[2]
-    num = np.int32(0)
-    for r in range(CHUNK):
-        upper = np.float32(products_C[r]) * (scale_C[r] * scale) + (error_C[r] * weight + constant)
-        num += np.int32(1) if upper >= lowest else np.int32(0)
-    return bool(num)
-
-
-@inlined
-def _raise_lower(
-    products_R: Int32, scale_R: Float32, error_R: Float32, query_3: Float32, best_G: Float32, lower_K: Float32
+def _bound(
+    products_R: Int32,
+    scale_R: Float32,
+    error_R: Float32,
+    query_3: Float32,
+    upper_R: Float32,
+    highest_G: Float32,
+    best_G: Float32,
 ) -> None:
-    """Push the best lower bound of each group of rows into the heap.
+    """Write the upper bound of each row of a block and the highest of each group, and raise its best lower bound.
 
-    The groups are interleaved, so that the loop has no branch; few of the K best rows share one.
+    The groups are interleaved, so that the loop has no branch; few of the nearest rows share one.
     """
     scale, weight, constant = query_3[0], query_3[1], query_3[2]
     num_groups = best_G.shape[0]
-    best_G[:] = -np.inf
+    highest_G[:] = -np.inf
     for start in range(0, products_R.shape[0], num_groups):
-        products_G = products_R[start : start + num_groups]
+        products_G, upper_G = products_R[start : start + num_groups], upper_R[start : start + num_groups]
         scale_G, error_G = scale_R[start : start + num_groups], error_R[start : start + num_groups]
         for g in range(products_G.shape[0]):
+            middle = np.float32(products_G[g]) * (scale_G[g] * scale)
+            upper = middle + (error_G[g] * weight + constant)
             # A hole's error is infinite without its sign, and its lower bound minus infinity.
-            lower = np.float32(products_G[g]) * (scale_G[g] * scale) - (abs(error_G[g]) * weight + constant)
+            lower = middle - (abs(error_G[g]) * weight + constant)
+            upper_G[g] = upper
+            highest_G[g] = upper if upper > highest_G[g] else highest_G[g]
             best_G[g] = lower if lower > best_G[g] else best_G[g]
-    for g in range(num_groups):
-        if best_G[g] > lower_K[0]:
-            _push(lower_K, best_G[g])
 
 
 @inlined
-def _compact(rows_NC: Int32, upper_NC: Float32, num_N: Int64, n: int, lowest: float) -> bool:
-    """Drop candidates that the bound has overtaken; say whether that made room."""
+def _reached(bounds_C: Float32, num: int, known: float) -> np.float32:
+    """Return a value that at least `num` of the bounds reach, a little below the greatest such; `known` if few do.
+
+    Halving an interval counts with vector instructions and has one branch a step, where a heap has many.
+    """
+    low, high = np.float32(known), np.float32(-BELOW_ALL)
+    for _ in range(HALVINGS):
+        middle = np.float32(0.5) * (low + high)
+        count = np.int32(0)
+        for c in range(bounds_C.shape[0]):
+            count += np.int32(1) if bounds_C[c] >= middle else np.int32(0)
+        if count >= num:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@inlined
+def _compact(rows_NC: Int32, upper_NC: Float32, num_N: Int64, n: int, lowest: np.float32) -> int:
+    """Drop candidates that the bound has overtaken; return how many are left."""
     kept = 0
     for c in range(num_N[n]):
         if upper_NC[n, c] >= lowest:
@@ -164,32 +173,74 @@ def _compact(rows_NC: Int32, upper_NC: Float32, num_N: Int64, n: int, lowest: fl
             upper_NC[n, kept] = upper_NC[n, c]
             kept += 1
     num_N[n] = kept
-    return bool(kept < rows_NC.shape[1] // 2)  # more than that, and compacting would be all we do
+    return kept
 
 
 @compiled
-def similarity(a_D: Float64, b_D: Float32, lanes_L: Float64) -> float:
-    """Return the dot product, summed in double precision in one fixed order; `lanes_L` is scratch of length LANES.
+def refine(
+    queries_ND: Float32,
+    codes_RD: Int8,
+    scale_R: Float32,
+    error_R: Float32,
+    weight: float,
+    num: int,
+    lowest_N: Float32,
+    rows_NC: Int32,
+    upper_NC: Float32,
+    num_N: Int64,
+) -> None:
+    """Drop candidates by the products of the queries themselves with codes: only the rows' errors are left in these.
+
+    `weight` is the weight of a row's error in the bound; the others are what `collect` wrote, and are brought up to
+    date. A row's codes take a quarter of the memory of the row, and reading it is what takes the time.
+    """
+    constant = np.float32(float32_error(queries_ND.shape[1]) + ROUNDING)
+    lower_C = np.empty(rows_NC.shape[1], np.float32)
+    for n in range(queries_ND.shape[0]):
+        _compact(rows_NC, upper_NC, num_N, n, lowest_N[n])
+        for c in range(num_N[n]):
+            row = rows_NC[n, c]
+            middle = _product32(queries_ND[n], codes_RD[row]) * scale_R[row]
+            half = error_R[row] * np.float32(weight) + constant
+            lower_C[c], upper_NC[n, c] = middle - half, middle + half
+        lowest_N[n] = _reached(lower_C[: num_N[n]], num, lowest_N[n])
+        _compact(rows_NC, upper_NC, num_N, n, lowest_N[n])
+
+
+@reordered
+def _product32(a_D: Float32, b_D: Int8) -> np.float32:
+    """Return the dot product in single precision, summed in whatever order is quickest."""
+    total = np.float32(0.0)
+    for d in range(a_D.shape[0]):
+        total += a_D[d] * np.float32(b_D[d])
+    return total
+
+
+@compiled
+def similarity(a_D: Float64, b_D: Float32, sums_D: Float64) -> float:
+    """Return the dot product, summed in double precision in one fixed order; `sums_D` is scratch.
 
     Products of two float32 values are exact in double precision, so a fused multiply-add changes nothing: the
-    result is the same bits on every machine, in every batch.
+    result is the same bits on every machine, in every batch. The second half is added to the first, again and
+    again, since that order is one of vector instructions.
     """
-    for lane in range(LANES):
-        lanes_L[lane] = 0.0
-    whole = a_D.shape[0] // LANES * LANES
-    for d in range(0, whole, LANES):
-        a_L, b_L = a_D[d : d + LANES], b_D[d : d + LANES]
-        for lane in range(LANES):
-            lanes_L[lane] += a_L[lane] * np.float64(b_L[lane])
-    for d in range(whole, a_D.shape[0]):
-        lanes_L[d - whole] += a_D[d] * np.float64(b_D[d])
-    for lane in range(LANES // 2):
-        lanes_L[lane] += lanes_L[lane + LANES // 2]
-    for lane in range(LANES // 4):
-        lanes_L[lane] += lanes_L[lane + LANES // 4]
+    dimension, half = a_D.shape[0], 1
+    while 2 * half < dimension:
+        half *= 2
+    rest = dimension - half
+    a_H, b_H, c_H, d_H = a_D[:half], b_D[:half], a_D[half:], b_D[half:]
+    for d in range(rest):
+        sums_D[d] = a_H[d] * np.float64(b_H[d]) + c_H[d] * np.float64(d_H[d])
+    for d in range(rest, half):
+        sums_D[d] = a_H[d] * np.float64(b_H[d])
+    while half > FEW:
+        half //= 2
+        first_D, second_D = sums_D[:half], sums_D[half : 2 * half]
+        for d in range(half):
+            first_D[d] += second_D[d]
     total = 0.0
-    for lane in range(LANES // 4):
-        total += lanes_L[lane]
+    for d in range(half):
+        total += sums_D[d]
     return float(total)
 
 
@@ -215,12 +266,11 @@ def rank(
     """Score candidates exactly and return the `num` nearest of each query, best first, with all that tie for last.
 
     `rows_NC`, `upper_NC` and `num_N` are the candidates, upper bounds of their similarities, and how many there are;
-    `lowest_N` is what `num` rows are known to reach, minus infinity if nothing is known.
+    `lowest_N` is what `num` rows are known to reach, BELOW_ALL if nothing is known.
 
     Returns offsets, rows and similarities: those of query n lie from offsets[n] to offsets[n + 1].
     """
     num_queries = queries_ND.shape[0]
-    error = float32_error(queries_ND.shape[1])
     offsets = np.zeros(num_queries + 1, np.int64)
     found_rows = np.empty(num_queries * num + 1, np.int32)
     found_scores = np.empty(num_queries * num + 1, np.float64)
@@ -228,11 +278,9 @@ def rank(
     for n in range(num_queries):
         best_K = np.full(num, np.float64(lowest_N[n]), np.float64)
         part = slice(0, num_N[n])
-        _score(
-            queries_ND[n].astype(np.float64), queries_ND[n], vectors_RD, rows_NC[n][part], upper_NC[n][part],
-            error, scores_C, best_K,
-        )  # fmt: skip
-        kept = np.nonzero(scores_C[: num_N[n]] >= max(best_K[0], NOT_SCORED + 1.0))[0]
+        query_D = queries_ND[n].astype(np.float64)
+        _score(query_D, vectors_RD, rows_NC[n][part], upper_NC[n][part], scores_C, best_K)
+        kept = np.nonzero(scores_C[: num_N[n]] >= best_K[0])[0]
         order = kept[np.argsort(-scores_C[kept], kind="mergesort")]
         end = offsets[n] + order.shape[0]
         while end > found_rows.shape[0]:
@@ -247,43 +295,23 @@ def rank(
 @inlined
 def _score(
     query_D: Float64,
-    query32_D: Float32,
     vectors_RD: Float32,
     rows_C: Int32,
     upper_C: Float32,
-    error: float,
     scores_C: Float64,
     best_K: Float64,
 ) -> None:
-    """Score candidates, the K of highest bound first; skip those that K scored ones have overtaken.
-
-    A float32 product, wrong by at most `error`, is enough to skip most of the others.
-    """
-    lanes_L = np.empty(LANES, np.float64)
-    promising_K = np.full(best_K.shape[0], np.float32(best_K[0]), np.float32)
-    for c in range(rows_C.shape[0]):
-        scores_C[c] = NOT_SCORED
-        if upper_C[c] > promising_K[0]:
-            _push(promising_K, upper_C[c])
+    """Score candidates, about K of highest bound first; skip those that K scored ones have overtaken."""
+    sums_D = np.empty(query_D.shape[0], np.float64)
+    promising = _reached(upper_C, best_K.shape[0], BELOW_ALL)
+    scores_C[: rows_C.shape[0]] = NOT_SCORED
     for first in (True, False):
         for c in range(rows_C.shape[0]):
-            if (upper_C[c] >= promising_K[0]) != first or upper_C[c] < best_K[0]:
+            if (upper_C[c] >= promising) != first or upper_C[c] < best_K[0]:
                 continue
-            vector_D = vectors_RD[rows_C[c]]
-            if not first and _product32(query32_D, vector_D) + error < best_K[0]:
-                continue
-            scores_C[c] = similarity(query_D, vector_D, lanes_L)
+            scores_C[c] = similarity(query_D, vectors_RD[rows_C[c]], sums_D)
             if scores_C[c] > best_K[0]:
                 _push(best_K, scores_C[c])
-
-
-@reordered
-def _product32(a_D: Float32, b_D: Float32) -> float:
-    """Return the dot product in single precision, summed in whatever order is quickest."""
-    total = np.float32(0.0)
-    for d in range(a_D.shape[0]):
-        total += a_D[d] * b_D[d]
-    return float(total)
 
 
 @compiled

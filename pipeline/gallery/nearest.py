@@ -11,14 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pipeline.gallery.kernels import (
+    BELOW_ALL,
     ROUNDING,
     Float32,
     Float64,
@@ -28,10 +29,12 @@ from pipeline.gallery.kernels import (
     float32_error,
     quantise,
     rank,
+    refine,
 )
 from pipeline.gallery.rows import Rows
 
 T = TypeVar("T")
+Bool = NDArray[np.bool_]
 
 UNIT_TOLERANCE: Final = 1e-3
 """How far the length of a vector may be from 1."""
@@ -42,6 +45,10 @@ MIN_PART: Final = 8
 """Queries that make it worth while to wake a thread."""
 MIN_CANDIDATES: Final = 8192
 """Candidates kept a query at least. Where vectors are so alike that more remain, float32 is the better scan."""
+MIN_GROUPS: Final = 1024
+"""Groups of rows whose best bounds tell what the nearest reach."""
+GROUPS_PER_RESULT: Final = 8
+"""So many that few of the nearest fall into one group."""
 WIDEN: Final = 4
 """How many times more rows are asked for when those returned do not prove that none is missing."""
 
@@ -86,30 +93,44 @@ class CodeScan:
     def search(self, rows: Rows, queries_ND: Float32, num: int) -> Nearest:
         """Return the `num` nearest rows, or all when there are fewer."""
         parts = _parts(len(queries_ND), torch.get_num_threads())
-        asked = _Asked(queries_ND, num, rows.num_rows)
-        queries, codes = torch.from_numpy(asked.codes_ND), torch.from_numpy(rows.codes_RD)
-        for first in range(0, rows.num_rows, BLOCK_ROWS):
-            block = slice(first, min(first + BLOCK_ROWS, rows.num_rows))
-            products_NR = torch._int_mm(queries, codes[block].T).numpy()
-            self._each(parts, partial(asked.collect, rows, block, products_NR))
-        crowded = np.nonzero(asked.num_N < 0)[0]
-        asked.num_N[crowded] = 0
-        nearest = _joined(self._each(parts, partial(asked.rank, rows)))
-        if not len(crowded):
+        done = self._each(parts, lambda part: _search(rows, queries_ND[part], num))
+        nearest = _joined([found for found, _ in done])
+        again = np.nonzero(np.concatenate([crowded for _, crowded in done]))[0]
+        if not len(again):
             return nearest
-        return _replace(nearest, crowded, self._float.search(rows, queries_ND[crowded], num))
+        return _replace(nearest, again, self._float.search(rows, queries_ND[again], num))
 
     def _each(self, parts: list[slice], run: Callable[[slice], T]) -> list[T]:
-        """Do the parts of a batch side by side; no result depends on how it is parted."""
+        """Do the parts of a batch side by side; no result depends on how it is parted.
+
+        The threads are our own and take a part from its beginning to its end. Those of torch would wait for their
+        next product at full speed, on the very cores that the candidates need.
+        """
         if len(parts) == 1:
             return [run(parts[0])]
+        num_threads = torch.get_num_threads()
         if self._workers is None:
-            self._workers = ThreadPoolExecutor(MAX_THREADS, thread_name_prefix="gallery")
-        return list(self._workers.map(run, parts))
+            self._workers = ThreadPoolExecutor(MAX_THREADS, "gallery", torch.set_num_threads, (1,))
+        try:
+            return list(self._workers.map(run, parts))
+        finally:
+            torch.set_num_threads(num_threads)  # which threads yet to come would else take from our newest
+
+
+def _search(rows: Rows, queries_ND: Float32, num: int) -> tuple[Nearest, Bool]:
+    """Search codes; say also for which queries these left too many candidates, and nothing was found."""
+    asked = _Asked(queries_ND, num, rows.num_rows)
+    queries, codes = torch.from_numpy(asked.codes_ND), torch.from_numpy(rows.codes_RD)
+    for first in range(0, rows.num_rows, BLOCK_ROWS):
+        block = slice(first, min(first + BLOCK_ROWS, rows.num_rows))
+        asked.collect(rows, block, torch._int_mm(queries, codes[block].T).numpy())
+    crowded = asked.num_N < 0
+    asked.num_N[crowded] = 0
+    return asked.ranked(rows), crowded
 
 
 class _Asked:
-    """Holds a batch of queries and their candidates while the rows pass by."""
+    """Holds queries and their candidates while the rows pass by."""
 
     def __init__(self, queries_ND: Float32, num: int, num_rows: int) -> None:
         num_queries = len(queries_ND)
@@ -123,28 +144,29 @@ class _Asked:
         self.query_N3[:, 0] = scale_N
         self.query_N3[:, 1] = 1 + UNIT_TOLERANCE + error_N
         self.query_N3[:, 2] = (1 + UNIT_TOLERANCE) * error_N + ROUNDING
-        self.lower_NK = np.full((num_queries, num), -np.inf, np.float32)
-        size = min(max(MIN_CANDIDATES, 2 * num), num_rows)
+        self.best_NG = np.full((num_queries, max(MIN_GROUPS, GROUPS_PER_RESULT * num)), -np.inf, np.float32)
+        self.lowest_N = np.full(num_queries, BELOW_ALL, np.float32)
+        size = min(max(MIN_CANDIDATES, 2 * num), num_rows) + BLOCK_ROWS // MIN_GROUPS + 1  # one group more
         self.rows_NC = np.empty((num_queries, size), np.int32)
         self.upper_NC = np.empty((num_queries, size), np.float32)
         self.num_N = np.zeros(num_queries, np.int64)
 
-    def collect(self, rows: Rows, block: slice, products_NR: Int32, part: slice) -> None:
-        """Add a block's rows to the candidates of some queries."""
+    def collect(self, rows: Rows, block: slice, products_NR: Int32) -> None:
+        """Add a block's rows to the candidates."""
         collect(
-            products_NR[part], block.start, rows.scale_R[block], rows.error_R[block], self.query_N3[part],
-            self.lower_NK[part], self.rows_NC[part], self.upper_NC[part], self.num_N[part],
+            products_NR, block.start, rows.scale_R[block], rows.error_R[block], self.query_N3, self.num,
+            self.best_NG, self.lowest_N, self.rows_NC, self.upper_NC, self.num_N,
         )  # fmt: skip
 
-    def rank(self, rows: Rows, part: slice) -> Nearest:
-        """Score the candidates of some queries."""
-        lowest_N = self.lower_NK[part, 0].copy()
-        return Nearest(
-            *rank(
-                self.queries_ND[part], rows.vectors_RD, self.rows_NC[part], self.upper_NC[part], self.num_N[part],
-                lowest_N, self.num,
-            )
+    def ranked(self, rows: Rows) -> Nearest:
+        """Refine the candidates and score them."""
+        candidates = self.rows_NC, self.upper_NC, self.num_N
+        # |q.x - q.x'| <= |q| |x - x'|
+        refine(
+            self.queries_ND, rows.codes_RD, rows.scale_R, rows.error_R, 1 + UNIT_TOLERANCE, self.num,
+            self.lowest_N, *candidates,
         )  # fmt: skip
+        return Nearest(*rank(self.queries_ND, rows.vectors_RD, *candidates, self.lowest_N, self.num))
 
 
 class FloatScan:
@@ -160,7 +182,7 @@ def prove(rows: Rows, search: Any, queries_ND: Float32, num: int, widen: int = W
     wanted = min(widen * num, rows.num_rows)
     similarities_NK, rows_NK = search(queries_ND, wanted)
     error = float32_error(rows.dimension)
-    nothing_known_N = np.full(len(queries_ND), -np.inf, np.float32)
+    nothing_known_N = np.full(len(queries_ND), BELOW_ALL, np.float32)
     num_N = (rows_NK >= 0).sum(axis=1).astype(np.int64)
     rows_NK = rows_NK.astype(np.int32)
     upper_NK = similarities_NK + np.float32(error)

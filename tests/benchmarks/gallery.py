@@ -39,6 +39,7 @@ NUM_EXPIRED = 64
 GOAL_SEARCH = 4.0
 GOAL_EXPIRY = 100.0
 NEVER_NS = 10**18
+PAUSE_S = 0.02
 CLUSTERED_APPEARANCES = 20  # of one identity
 CLUSTERED_SPREAD = 0.7  # length of the deviation from the identity's mean: similarity within one about 0.67
 
@@ -150,7 +151,11 @@ def in_turn(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[flo
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return how long a call takes."""
+    """Return how long a call takes once the threads of an earlier one have stopped waiting at full speed.
+
+    OpenMP's do so for some 5 ms after a search, each library's own, on the cores that are to be measured.
+    """
+    time.sleep(PAUSE_S)
     start = time.perf_counter()
     run()
     return time.perf_counter() - start

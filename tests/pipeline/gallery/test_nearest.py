@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import faiss
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 
 from pipeline.gallery import SearchConfig, nearest
 from pipeline.gallery.gpu import GpuScan
-from pipeline.gallery.kernels import LANES, float32_error, quantise, similarity
+from pipeline.gallery.kernels import BELOW_ALL, float32_error, quantise, refine, similarity
 from pipeline.gallery.nearest import CodeScan, FloatScan, Scan
 from pipeline.gallery.rows import Rows
 from tests.pipeline.gallery.galleries import FLOAT32, HAS_INT8, filled, unit, units
@@ -143,11 +144,80 @@ def test_the_similarity_lies_within_the_bound_that_codes_give(a: np.ndarray, b: 
     assert abs(true - approximate) <= 1.001 * (error[0] + error[1]) + float(error[0]) * float(error[1])
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.integers(2, 60), st.integers(1, 40), st.integers(1, 12), st.floats(1e-4, 1), st.integers(0, 10**6))
+def test_refining_drops_only_what_is_not_among_the_nearest(
+    num_rows: int, dimension: int, num: int, spread: float, seed: int
+) -> None:
+    crowd = unit(seed, dimension) + spread * units(num_rows, dimension, seed=seed + 1)
+    vectors = (crowd / np.linalg.norm(crowd, axis=1, keepdims=True)).astype(np.float32)
+    rows, query = rows_of(vectors), unit(seed + 2, dimension)[None]
+    numbers, upper = np.arange(num_rows, dtype=np.int32)[None], np.full((1, num_rows), 2, np.float32)
+    kept, lowest = np.array([num_rows]), np.array([BELOW_ALL], np.float32)
+    refine(query, rows.codes_RD, rows.scale_R, rows.error_R, 1.001, num, lowest, numbers, upper, kept)
+    true = vectors.astype(float) @ query[0].astype(float)
+    assert set(numbers[0, : kept[0]]) >= set(np.argsort(-true)[:num])
+    assert (upper[0, : kept[0]] >= true[numbers[0, : kept[0]]]).all()
+    assert (true >= lowest[0]).sum() >= min(num, num_rows)
+
+
+@pytest.mark.parametrize("scan", SCANS)
+@settings(max_examples=60, deadline=None)
+@given(
+    num_rows=st.integers(1, 90),
+    dimension=st.integers(1, 40),
+    num=st.integers(1, 120),
+    num_different=st.integers(1, 90),
+    num_holes=st.integers(0, 40),
+    seed=st.integers(0, 10**6),
+)
+def test_whatever_is_stored_the_nearest_are_those_of_double_precision(
+    scan: Scan, num_rows: int, dimension: int, num: int, num_different: int, num_holes: int, seed: int
+) -> None:
+    vectors = np.resize(units(min(num_different, num_rows), dimension, seed), (num_rows, dimension))
+    queries, rows = units(3, dimension, seed + 1), rows_of(vectors)
+    holes = np.random.default_rng(seed).permutation(num_rows)[: min(num_holes, num_rows - 1)].tolist()
+    rows.clear(holes)
+    live = np.setdiff1d(np.arange(num_rows), holes)
+    true = queries.astype(float) @ vectors.astype(float).T
+    result = scan.search(rows, queries, min(num, len(live)))
+    for n in range(3):
+        part = slice(result.offsets[n], result.offsets[n + 1])
+        last = np.sort(true[n, live])[::-1][min(num, len(live)) - 1]
+        assert set(result.rows[part]) >= set(live[true[n, live] >= last + 1e-14])
+        assert set(result.rows[part]) <= set(live[true[n, live] >= last - 1e-14])
+        assert len(set(result.rows[part])) == len(result.rows[part]) >= min(num, len(live))
+        np.testing.assert_allclose(result.similarities[part], true[n, result.rows[part]], rtol=0, atol=1e-14)
+        assert (np.diff(result.similarities[part]) <= 0).all()
+
+
+@needs_int8
+def test_in_a_large_gallery_the_scan_changes_nothing_either() -> None:
+    rows, queries = (
+        rows_of(np.concatenate([units(2500, 48), units(500, 48), units(20, 48)])),
+        units(40, 48, seed=9),
+    )
+    rows.clear(list(range(100, 3000, 7)))
+    for num in (1, 10, 300):
+        by_codes, by_float = CodeScan().search(rows, queries, num), FloatScan().search(rows, queries, num)
+        assert by_codes.offsets.tolist() == by_float.offsets.tolist()
+        assert by_codes.similarities.tolist() == by_float.similarities.tolist()
+
+
+@needs_int8
+@pytest.mark.usefixtures("two_threads")
+def test_a_search_leaves_torch_its_threads() -> None:
+    scan, rows = CodeScan(), rows_of(units(200, 32))
+    scan.search(rows, units(64, 32, seed=1), 5)
+    with ThreadPoolExecutor(1) as another:
+        assert (torch.get_num_threads(), another.submit(torch.get_num_threads).result()) == (2, 2)
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.integers(1, 200), st.integers(0, 10**6))
 def test_the_similarity_is_the_dot_product_in_double_precision(dimension: int, seed: int) -> None:
     a, b = unit(seed, dimension), unit(seed + 1, dimension)
-    got = similarity(a.astype(np.float64), b, np.empty(LANES))
+    got = similarity(a.astype(np.float64), b, np.empty(dimension))
     assert got == pytest.approx(float(a.astype(float) @ b.astype(float)), abs=1e-15)
     assert abs(got - float(a @ b)) <= float32_error(dimension)
 
