@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.detections import Detections
+from pipeline.detections import Box, Detections, lies_inside
 from pipeline.looks import Looks
 from pipeline.records import PathPoint, TrackletEvent, TrackletPhase
 from pipeline.tracker import TrackerUpdate
@@ -37,9 +37,9 @@ class TrackletConfig:
     """Seconds after which the gallery is asked with fewer samples, if there is one."""
     sample_interval_s: float = 0.25
     """Seconds between samples until there are `min_samples`."""
-    refresh_interval_s: float = 2.0
+    refresh_interval_s: float = 0.5
     """Seconds between samples afterwards."""
-    update_similarity: float = 0.98
+    update_similarity: float = 0.995
     """The gallery is told again when the mean appearance has moved below this cosine similarity."""
     max_overlap: float = 0.35
     """A box covered by another one by more than this share of its area is not sampled."""
@@ -63,7 +63,7 @@ class SampleRequest(NamedTuple):
 class _Tracklet:
     start_ns: int
     label: str
-    box: tuple[float, float, float, float]
+    box: Box
     seen_ns: int = 0
     told_ns: int = 0
     path_step: int = -1
@@ -81,7 +81,7 @@ class _Tracklet:
 class _Sighting(NamedTuple):
     at_ns: int
     tracklet: _Tracklet
-    box: tuple[float, float, float, float]
+    box: Box
     size: tuple[int, int]
     present: set[str]
 
@@ -190,7 +190,7 @@ class CameraTracklets:
 
     def _shows_well(self, box_4: NDArray[np.float32], covered: float, size: tuple[int, int]) -> bool:
         left, top, right, bottom = (float(v) for v in box_4)
-        inside = _inside((left, top, right, bottom), size)
+        inside = lies_inside((left, top, right, bottom), size)
         return inside and covered <= self.config.max_overlap and bottom - top >= self.config.min_height
 
     def _phase(self, tracklet: _Tracklet, at_ns: int) -> TrackletPhase | None:
@@ -228,7 +228,7 @@ class CameraTracklets:
         return event
 
 
-def _box(detections: Detections, index: int) -> tuple[float, float, float, float]:
+def _box(detections: Detections, index: int) -> Box:
     left, top, right, bottom = (float(v) for v in detections.boxes_N4[index])
     return left, top, right, bottom
 
@@ -247,12 +247,6 @@ def covered_share(boxes_N4: NDArray[np.float32]) -> NDArray[np.float32]:
     share_NN = shared_NN / area_N[:, None]
     share_NN[boxes_N4[None, :, 3] <= boxes_N4[:, 3, None]] = 0.0
     return np.asarray(share_NN.max(axis=1), np.float32)
-
-
-def _inside(box: tuple[float, float, float, float], size: tuple[int, int]) -> bool:
-    """Say whether no border of the picture cuts the box."""
-    left, top, right, bottom = box
-    return left > 1 and top > 1 and right < size[0] - 1 and bottom < size[1] - 1
 
 
 def _unit(vector_D: NDArray[np.float32]) -> NDArray[np.float32]:

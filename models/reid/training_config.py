@@ -33,7 +33,7 @@ class EmbedderTrainingConfig:
     """Folder or zip for single-shot validation; empty does without."""
     seed: int = 0
     """Of weights, batches and augmentation."""
-    epochs: int = 30
+    epochs: int = 36
     """Passes over as many crops as there are."""
     small_epochs: int = 10
     """The first so many passes see smaller crops, which costs half."""
