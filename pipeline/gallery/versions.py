@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from pipeline.errors import BadInput
 from pipeline.gallery.gallery import Appearance, Gallery
+from pipeline.gallery.kernels import Float32
 from pipeline.gallery.scans import SearchConfig
 
 
 class GalleryVersions:
     """Holds galleries by embedder version. A query goes to the gallery of its own version, and to no other.
 
-    The version opened last is the current one. An older one is closed as soon as nothing is left in it: its tracks
-    are removed when they have been re-embedded, or expire.
+    A track is in one gallery at a time: that of the version that embedded it last. The version opened last is the
+    current one; an older one is closed as soon as all its tracks have been re-embedded, were removed or expired.
     """
 
     def __init__(
@@ -27,86 +29,89 @@ class GalleryVersions:
         self._search = search
         self._galleries: dict[str, Gallery] = {}  # the oldest version first
 
+    def __len__(self) -> int:
+        return sum(len(gallery) for gallery in self._galleries.values())
+
     @property
     def versions(self) -> tuple[str, ...]:
         """Return the open versions, the current one last."""
         return tuple(self._galleries)
 
-    def open(self, version: str, dimension: int) -> Gallery:
-        """Return the gallery of a version; a version that is not open becomes the current one.
+    def open(self, version: str, dimension: int) -> None:
+        """Make room for embeddings of a version; one that is not open becomes the current one.
 
         Raises:
             BadInput: the version is open with another dimension, or as many versions as may be are open.
         """
         gallery = self._galleries.get(version)
         if gallery is None:
-            self._close_empty()
-            if len(self._galleries) >= self._max_versions:
-                raise BadInput(
-                    f"embedder version {version!r} would be one more than {self._max_versions} open galleries "
-                    f"({', '.join(self.versions)}); let one expire first, or raise max_versions"
-                )
-            gallery = Gallery(dimension, self._capacity, self._ttl_ns, self._search)
-            self._galleries[version] = gallery
+            self._check_room(version)
+            gallery = self._galleries[version] = Gallery(
+                dimension, self._capacity, self._ttl_ns, self._search
+            )
         if gallery.dimension != dimension:
             raise BadInput(
                 f"embedder version {version!r} has embeddings of length {gallery.dimension}, got {dimension}; "
                 "a version must not change: give the new one a name of its own"
             )
-        return gallery
 
-    def adopt(self, version: str, gallery: Gallery) -> None:
-        """Take over a restored gallery as that of a version, which becomes the current one."""
-        self._galleries.pop(version, None)
-        self.open(version, gallery.dimension)
-        self._galleries[version] = gallery
-
-    def of(self, version: str) -> Gallery:
-        """Return the gallery of an open version.
+    def checked(self, version: str, embedding_D: ArrayLike) -> Float32:
+        """Return the vector as the version's gallery would store it; nothing changes.
 
         Raises:
-            BadInput: the version is not open.
+            BadInput: a vector that the gallery would refuse, or as many other versions as may be are open.
         """
-        if version not in self._galleries:
-            raise BadInput(
-                f"no gallery holds embeddings of version {version!r}, only of {list(self.versions)}; "
-                "embeddings of different versions are never compared"
-            )
-        return self._galleries[version]
+        gallery = self._galleries.get(version)
+        if gallery is None:
+            self._check_room(version)
+            gallery = Gallery(max(1, np.size(embedding_D)), 1, 1)
+        return gallery.checked(embedding_D)
 
     def put(self, version: str, track: str, embedding_D: ArrayLike, at_ns: int) -> list[str]:
-        """Store a track's appearance by one version; return the tracks that no gallery remembers any more.
+        """Store a track's appearance by one version, opened if need be; return the tracks forgotten to make room.
 
         Raises:
-            BadInput: the version is not open, or its gallery refuses the vector.
+            BadInput: what `checked` refuses.
         """
-        evicted = self.of(version).put(track, embedding_D, at_ns)
-        return self._forgotten(evicted)
+        vector_D = self.checked(version, embedding_D)
+        self.open(version, len(vector_D))
+        evicted = self._galleries[version].put(track, vector_D, at_ns)
+        for other, gallery in self._galleries.items():
+            if other != version:
+                gallery.remove(track)
+        self._close_empty()
+        return evicted
 
     def search_batch(self, version: str, embeddings_ND: ArrayLike, num: int) -> list[list[Appearance]]:
         """Return the closest appearances of the same version, a list for each embedding.
 
         Raises:
-            BadInput: the version is not open, or its gallery refuses a vector.
+            BadInput: the version's gallery refuses a vector.
         """
-        return self.of(version).search_batch(embeddings_ND, num)
+        if version not in self._galleries:
+            return [[] for _ in np.asarray(embeddings_ND)]
+        return self._galleries[version].search_batch(embeddings_ND, num)
 
     def remove(self, track: str) -> None:
-        """Forget a track in all versions."""
+        """Forget a track; unknown ones are ignored."""
         for gallery in self._galleries.values():
             gallery.remove(track)
         self._close_empty()
 
     def expire(self, now_ns: int) -> list[str]:
-        """Forget what is too old; return the tracks that no gallery remembers any more, each once."""
+        """Forget and return the tracks whose time to live has passed at `now_ns`, those of the oldest version first."""
         expired = [track for gallery in self._galleries.values() for track in gallery.expire(now_ns)]
         self._close_empty()
-        return self._forgotten(list(dict.fromkeys(expired)))
+        return expired
 
-    def _forgotten(self, tracks: list[str]) -> list[str]:
-        return [
-            track for track in tracks if not any(track in gallery for gallery in self._galleries.values())
-        ]
+    def _check_room(self, version: str) -> None:
+        if not version:
+            raise BadInput("an embedding has no embedder version; expected a name, as in osnet@4d5a25878384")
+        if len(self._galleries) >= self._max_versions:
+            raise BadInput(
+                f"got an embedding of version {version!r} beside those of {', '.join(self.versions)}; at most "
+                f"{self._max_versions} are held beside each other: let an old one run out first"
+            )
 
     def _close_empty(self) -> None:
         """Drop older versions that hold nothing; the current one stays."""

@@ -7,6 +7,7 @@ from nothing else: in whatever batches the events come, and wherever a process d
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -139,9 +140,7 @@ class IdentityBook:
         for identity in asking:
             if len(identity.tracks) > 1 and (record := self._split(identity, tick_ns)) is not None:
                 return record
-        for identity in asking:
-            if identity.name not in rankings:
-                rankings[identity.name] = self._ranked(identity, tick_ns)
+        self._rank([one for one in asking if one.name not in rankings], rankings, tick_ns)
         joins = [join for one in asking if (join := self._join(one, asking, rankings, tick_ns)) is not None]
         if joins:
             best = max(joins, key=lambda join: (join.chosen.weighed.score, join.asking.name))
@@ -163,18 +162,27 @@ class IdentityBook:
     def _is_due(self, identity: IdentityMemory, tick_ns: int) -> bool:
         return tick_ns >= identity.due_ns or _is_over(identity)
 
-    def _ranked(self, asking: IdentityMemory, tick_ns: int) -> list[_Ranked]:
-        """Weigh an identity against all that look like it, or were about lately; best first."""
-        names: dict[str, None] = {}
-        for track in asking.tracks.values():
-            if asking.settled and track.heard_ns < tick_ns - self._tick_ns:
-                continue
-            for appearance in self.memory.nearest(track, self.config.num_neighbours):
-                names[self.memory.tracks[appearance.track].identity] = None
-        names.update((track.identity, None) for track in self.memory.recent(tick_ns))
-        names.pop(asking.name, None)
-        ranked = [_Ranked(name, self._weighing.weigh(asking, self.memory.identities[name])) for name in names]
-        return sorted(ranked, key=lambda one: (-one.weighed.score, one.identity))
+    def _rank(self, unranked: list[IdentityMemory], rankings: dict[str, list[_Ranked]], tick_ns: int) -> None:
+        """Weigh identities against all that look like them, or were about lately; best first."""
+        asked = {
+            one.name: [
+                track
+                for track in one.tracks.values()
+                if not one.settled or track.heard_ns >= tick_ns - self._tick_ns
+            ]
+            for one in unranked
+        }
+        found = self.memory.nearest(itertools.chain(*asked.values()), self.config.num_neighbours)
+        about = [track.identity for track in self.memory.recent(tick_ns)] if unranked else []
+        for identity in unranked:
+            alike = (near.track for track in asked[identity.name] for near in found.get(track.track, ()))
+            names = dict.fromkeys(self.memory.tracks[track].identity for track in alike)
+            names.update(dict.fromkeys(about))
+            names.pop(identity.name, None)
+            ranked = (
+                _Ranked(name, self._weighing.weigh(identity, self.memory.identities[name])) for name in names
+            )
+            rankings[identity.name] = sorted(ranked, key=lambda one: (-one.weighed.score, one.identity))
 
     def _join(
         self,

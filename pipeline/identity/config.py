@@ -15,30 +15,25 @@ NS: Final = 1_000_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """Turns a cosine similarity into a log-likelihood ratio: `slope * ((similarity - mean) / spread - even)`.
+    """Turns a cosine similarity of centred looks into a log-likelihood ratio: `slope * (similarity - even)`.
 
-    Mean and spread are those of different ones at the site; they are learned there, and begin as measured. The line
-    is that of a logistic regression of "same somebody" on the similarity (Platt, 1999), without its prior odds.
+    The line is that of a logistic regression of "same somebody" on the similarity (Platt, 1999), without its prior odds.
     """
 
-    other_mean: float
-    """How alike different ones look on average, where the embedder was measured."""
+    even: float
+    """Similarity at which same and different are equally likely."""
+    slope: float
+    """Nats for a similarity higher by 1."""
     other_spread: float
-    """The standard deviation of that."""
-    slope: float = 2.0
-    """Nats a standard deviation."""
-    even: float = 1.0
-    """Standard deviations above the mean at which same and different are equally likely."""
-    even_similarity: float | None = None
-    """The same as a similarity that is given instead of learned."""
+    """Standard deviation of the similarities of different ones, about 0, where the embedder was measured."""
 
 
 CALIBRATIONS: Final = {
-    "stripes": Calibration(other_mean=0.70, other_spread=0.09),
-    "osnet": Calibration(other_mean=0.08, other_spread=0.16, slope=3.1, even=1.85),
+    "stripes": Calibration(even=0.26, slope=11.0, other_spread=0.19),
+    "osnet": Calibration(even=0.36, slope=18.0, other_spread=0.18),
 }
-"""By the name of the embedder, which is its version up to the `@`."""
-UNKNOWN_EMBEDDER: Final = Calibration(other_mean=0.6, other_spread=0.15)
+"""By the name of the embedder, which is its version up to the `@`; fitted to tracklets of people who were held out."""
+UNKNOWN_EMBEDDER: Final = Calibration(even=0.3, slope=11.0, other_spread=0.2)
 """For embedders of others."""
 
 
@@ -55,21 +50,21 @@ class IdentityConfig:
     evidence: tuple[EvidenceKind, ...] = ("appearance", "motion", "transit")
     """Kinds of evidence that are looked at; what cannot be is excluded in any case."""
     match_similarity: float | None = None
-    """Cosine similarity at which appearance speaks neither for nor against; absent: learned at the site."""
+    """Cosine similarity at which appearance speaks neither for nor against; absent: as measured with the embedder."""
     appearance_limit: float = 9.0
     """What appearance alone can say at most, for or against: twins exist, and light plays tricks."""
     known_share: float = 0.7
     """Share of tracklets that are somebody known: the odds before anything is looked at."""
     min_crowd: int = 10
     """Somebodies reckoned with at least; beyond that, as many as were seen by two tracks or more."""
-    match_score: float = 2.0
+    match_score: float = 1.5
     """Score from which a tracklet is taken for somebody known, at its deadline or end: well above even, because who is
     taken for somebody new can still be merged, and a wrong match draws others after it."""
-    sure_score: float = 3.0
+    sure_score: float = 2.5
     """Score from which it is taken for somebody known at once, if nobody else comes near."""
     sure_margin: float = 2.0
     """How much better than the runner-up that somebody must be."""
-    merge_score: float = 2.0
+    merge_score: float = 1.5
     """Score from which two identities are found to be one."""
     split_score: float = -5.0
     """Score of two tracks' ways below which they cannot be one somebody, whatever was decided before."""
@@ -104,4 +99,6 @@ class IdentityConfig:
     def calibration(self, embedder: str) -> Calibration:
         """Return what similarities of this embedder (name@digest) mean."""
         measured = CALIBRATIONS.get(embedder.partition("@")[0], UNKNOWN_EMBEDDER)
-        return dataclasses.replace(measured, even_similarity=self.match_similarity)
+        if self.match_similarity is None:
+            return measured
+        return dataclasses.replace(measured, even=self.match_similarity)

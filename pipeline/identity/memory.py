@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import BadInput
-from pipeline.gallery import Appearance, Gallery
+from pipeline.gallery import Appearance, GalleryVersions
+from pipeline.identity.centring import CameraMeans
 from pipeline.identity.config import NS, IdentityConfig
 from pipeline.identity.likeness import Likeness
 from pipeline.identity.paths import Path
@@ -51,8 +52,13 @@ class TrackMemory:
     over: bool = False
     embedder: str = ""
     vector_D: Vector | None = None
+    centred_D: Vector | None = None
+    """The look without what all looks in the camera share, as of `centred_version`; see `SiteMemory.similarity`."""
+    centred_version: int = -1
     path: Path = field(default_factory=Path)
     beside: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    unlearned: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Those beside it whose looks have not been compared with its own."""
     version: int = 0
     """Changes with every record of the track."""
 
@@ -86,8 +92,10 @@ class SiteMemory:
         self.identities: dict[str, IdentityMemory] = {}
         self.topology = Topology()
         self._likeness: dict[str, Likeness] = {}
+        self._means: dict[str, CameraMeans] = {}
         self._ttl_ns = round(config.memory_s * NS)
-        self._galleries = {embedder: Gallery(dimension, config.capacity, self._ttl_ns)}
+        self._galleries = GalleryVersions(config.capacity, self._ttl_ns, max_versions=MAX_EMBEDDERS)
+        self._galleries.open(embedder, dimension)
         self._num_tracks = 0
         self._num_changes = 0
         self._num_known = (-1, 0)
@@ -95,7 +103,7 @@ class SiteMemory:
     @property
     def num_appearances(self) -> int:
         """Return how many appearances are remembered."""
-        return sum(len(gallery) for gallery in self._galleries.values())
+        return len(self._galleries)
 
     @property
     def num_known(self) -> int:
@@ -111,11 +119,41 @@ class SiteMemory:
             self._likeness[embedder] = Likeness(self.config.calibration(embedder))
         return self._likeness[embedder]
 
-    def nearest(self, track: TrackMemory, num: int) -> list[Appearance]:
-        """Return the appearances closest to a track's, of the same embedder."""
+    def similarity(self, first: TrackMemory, second: TrackMemory) -> float | None:
+        """Return the cosine similarity of two tracks, each without its camera's mean look.
+
+        None when different embedders saw them.
+        """
+        if first.embedder != second.embedder:
+            return None
+        one_D, other_D = self._centred(first), self._centred(second)
+        return None if one_D is None or other_D is None else float(one_D @ other_D)
+
+    @property
+    def means_version(self) -> int:
+        """Return a number that changes whenever similarities do."""
+        return sum(means.version for means in self._means.values())
+
+    def _centred(self, track: TrackMemory) -> Vector | None:
         if track.vector_D is None:
-            return []
-        return self._galleries[track.embedder].search(track.vector_D, num)
+            return None
+        means = self._means[track.embedder]
+        if track.centred_version != means.version or track.centred_D is None:
+            track.centred_D = means.centred(track.camera, track.vector_D)
+            track.centred_version = means.version
+        return track.centred_D
+
+    def nearest(self, tracks: Iterable[TrackMemory], num: int) -> dict[str, list[Appearance]]:
+        """Return by track the appearances closest to its own, of the same embedder; all are searched together."""
+        looks: dict[str, dict[str, Vector]] = {}
+        for track in tracks:
+            if track.vector_D is not None:
+                looks.setdefault(track.embedder, {})[track.track] = track.vector_D
+        found: dict[str, list[Appearance]] = {}
+        for embedder, vectors in looks.items():
+            batch_ND = np.stack(list(vectors.values()))
+            found.update(zip(vectors, self._galleries.search_batch(embedder, batch_ND, num), strict=True))
+        return found
 
     def recent(self, now_ns: int) -> Iterator[TrackMemory]:
         """Yield the tracks heard of lately, latest first."""
@@ -143,15 +181,7 @@ class SiteMemory:
                 f"an embedding of {len(embedding)} bytes is not one or more float32 values; expected 4 bytes each"
             )
         vector_D = np.frombuffer(embedding, "<f4")
-        gallery = self._galleries.get(embedder)
-        if gallery is not None:
-            return gallery.checked(vector_D)
-        if len(self._galleries) >= MAX_EMBEDDERS or not embedder:
-            raise BadInput(
-                f"got an embedding of {embedder!r} beside those of {sorted(self._galleries)}; "
-                f"at most {MAX_EMBEDDERS} embedders are held: let the old ones run out first"
-            )
-        return Gallery(len(vector_D), 1, 1).checked(vector_D)
+        return self._galleries.checked(embedder, vector_D)
 
     def apply(self, record: IdentityDecision) -> None:
         """Change the state as the record says. Applying the same record again changes nothing.
@@ -193,18 +223,42 @@ class SiteMemory:
         known.over = known.over or record.kind is DecisionKind.END
         known.version += 1
         self.tracks.move_to_end(known.track)
+        known.unlearned.update((name, None) for name in record.beside if name not in known.beside)
         known.beside.update(dict.fromkeys(record.beside))
         while len(known.beside) > MAX_BESIDE:
             known.beside.popitem(last=False)
+        while len(known.unlearned) > MAX_BESIDE:
+            known.unlearned.popitem(last=False)
         if vector_D is not None:
-            known.vector_D, known.embedder = vector_D.copy(), record.embedder
-            if record.embedder not in self._galleries:
-                self._galleries[record.embedder] = Gallery(len(vector_D), self.config.capacity, self._ttl_ns)
-            self._galleries[record.embedder].put(known.track, vector_D, record.at_ns)
+            if record.embedder not in self._means:
+                self._means[record.embedder] = CameraMeans(len(vector_D))
+            if known.embedder != record.embedder:  # so that each track counts once
+                self._means[record.embedder].learn(known.camera, vector_D)
+            known.vector_D, known.embedder, known.centred_D = vector_D.copy(), record.embedder, None
+            self._galleries.put(record.embedder, known.track, vector_D, record.at_ns)
+        self._learn_others(known)
         self._touch(known.identity)
         times_s = known.path.extend(record.path)
         if len(times_s):
             self._share(known, times_s)
+
+    def _learn_others(self, known: TrackMemory) -> None:
+        """Learn how alike two look that were seen side by side; two somebodies count once, however many their tracks."""
+        mine = self.identities[known.identity]
+        if not mine.settled:
+            return
+        for name in list(known.unlearned):
+            other = self.tracks.get(name)
+            if other is not None and not self.identities[other.identity].settled:
+                continue
+            known.unlearned.pop(name)
+            if other is None or other.label != known.label:
+                continue
+            other.unlearned.pop(known.track, None)
+            similarity = self.similarity(known, other)
+            if similarity is not None:
+                weight = 1 / (len(mine.tracks) * len(self.identities[other.identity].tracks))
+                self.likeness(known.embedder).learn_other(similarity, weight)
 
     def _share(self, known: TrackMemory, times_s: NDArray[np.float64]) -> None:
         """Learn which places two cameras both see, from the tracks that other cameras have at these times."""
@@ -213,7 +267,7 @@ class SiteMemory:
                 continue
             if other.path.times_s[-1] < times_s[0] - SHARED_S:
                 continue
-            similarity = similarity_of(known, other)
+            similarity = self.similarity(known, other)
             odds = 0.0 if similarity is None else self.likeness(known.embedder).weigh(similarity)
             self.topology.share(known, other, times_s, odds)
 
@@ -245,11 +299,6 @@ class SiteMemory:
         """Learn from who these tracks are not."""
         others = [list(one.tracks.values()) for one in self.latest_identities() if one.name not in own]
         self.topology.learn_apart(tracks, others)
-        for one in tracks:
-            for other in others:
-                similarity = similarity_of(one, other[-1])
-                if similarity is not None:
-                    self.likeness(one.embedder).learn_other(similarity)
 
     def _leave(self, track: TrackMemory) -> None:
         identity = self.identities[track.identity]
@@ -263,6 +312,7 @@ class SiteMemory:
         self.identities[identity].stamp = self._num_changes
 
     def _expire(self, now_ns: int) -> None:
+        self._galleries.expire(now_ns)
         while self.tracks:
             oldest = next(iter(self.tracks.values()))
             if oldest.heard_ns + self._ttl_ns > now_ns:
@@ -272,17 +322,9 @@ class SiteMemory:
     def _forget(self, track: TrackMemory) -> None:
         del self.tracks[track.track]
         self._leave(track)
-        if track.embedder in self._galleries:
-            self._galleries[track.embedder].remove(track.track)
+        self._galleries.remove(track.track)
 
 
 def own_identity(track: str) -> str:
     """Name the identity that begins with a track: like the track's, it derives from a frame, and is unique."""
     return f"id-{track}"
-
-
-def similarity_of(first: TrackMemory, second: TrackMemory) -> float | None:
-    """Return the cosine similarity of two tracks; None when different embedders saw them."""
-    if first.vector_D is None or second.vector_D is None or first.embedder != second.embedder:
-        return None
-    return float(first.vector_D @ second.vector_D)

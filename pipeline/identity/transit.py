@@ -9,27 +9,24 @@ running, from decisions instead of labels). Times are signed, so that clocks nee
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from math import floor, log
+from math import floor, log, log2
 from typing import Final, NamedTuple
 
 FINE_S: Final = 3.0
 COARSE_S: Final = 30.0
-"""Widths of bins. The density is the mean of both resolutions."""
-BLUR: Final = ((-1, 0.25), (0, 0.5), (1, 0.25))
-"""How much a bin and its neighbours count, so that where a bin ends does not matter."""
-EDGES_S: Final = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0)
-"""Ends of the bins of the site's own histogram, of times without sign; the last bin is open."""
+"""Distances between the nodes of the histograms. The density is the mean of both resolutions."""
+NUM_OCTAVES: Final = 14
+"""Nodes of the site's own histogram, of times without sign: one for each doubling of a second and more, to 4.5 hours."""
 PRIOR_WEIGHT: Final = 5.0
 """Sightings that a pair of cameras must have shared until its own times count as much as the whole site's."""
 FLAT_WEIGHT: Final = 28.0
-"""Sightings of the site that weigh as much as knowing nothing: two a bin."""
+"""Sightings of the site that weigh as much as knowing nothing: two a node."""
 MAX_COUNT: Final = 2000.0
 """From this many on, old counts are halved: ways through a site change."""
 MIN_COUNT: Final = 0.05
-"""Bins that have faded below this are dropped."""
+"""Nodes that have faded below this are dropped."""
 LIMIT: Final = 6.0
 """What transit times can say at most, for or against."""
 
@@ -51,9 +48,9 @@ class _Counts:
 
     def add(self, seconds: float) -> None:
         self.total += 1.0
-        for bins, width_s in ((self._fine, FINE_S), (self._coarse, COARSE_S)):
-            place = floor(seconds / width_s)
-            bins[place] = bins.get(place, 0.0) + 1.0
+        for nodes, width_s in ((self._fine, FINE_S), (self._coarse, COARSE_S)):
+            for node, share in _between(seconds / width_s):
+                nodes[node] = nodes.get(node, 0.0) + share
         if self.total > MAX_COUNT:
             self.total /= 2
             self._fine, self._coarse = _faded(self._fine), _faded(self._coarse)
@@ -61,29 +58,29 @@ class _Counts:
     def per_second(self, seconds: float) -> float:
         """Return the counted sightings a second at a time: a density times `total`."""
         found = 0.0
-        for bins, width_s in ((self._fine, FINE_S), (self._coarse, COARSE_S)):
-            place = floor(seconds / width_s)
-            found += sum(share * bins.get(place + step, 0.0) for step, share in BLUR) / width_s
+        for nodes, width_s in ((self._fine, FINE_S), (self._coarse, COARSE_S)):
+            found += (
+                sum(share * nodes.get(node, 0.0) for node, share in _between(seconds / width_s)) / width_s
+            )
         return found / 2
 
 
 class _Spread:
-    """Counts times without sign in bins of growing width, filled up evenly."""
+    """Counts times without sign on a scale of logarithms, filled up evenly."""
 
     def __init__(self) -> None:
-        self._counts = [FLAT_WEIGHT / (len(EDGES_S) + 1)] * (len(EDGES_S) + 1)
+        self._counts = [FLAT_WEIGHT / NUM_OCTAVES] * NUM_OCTAVES
 
     def add(self, seconds: float) -> None:
-        self._counts[_spread_bin(seconds)] += 1.0
+        for node, share in _between(_octave(seconds)):
+            self._counts[node] += share
         if sum(self._counts) > MAX_COUNT:
             self._counts = [count / 2 for count in self._counts]
 
     def density(self, seconds: float) -> float:
         """Return the density a second, both signs taken together as one half each."""
-        place = _spread_bin(seconds)
-        begin_s = EDGES_S[place - 1] if place else 0.0
-        end_s = EDGES_S[place] if place < len(EDGES_S) else 2 * EDGES_S[-1]
-        return self._counts[place] / sum(self._counts) / (2 * (end_s - begin_s))
+        count = sum(share * self._counts[node] for node, share in _between(_octave(seconds)))
+        return count / sum(self._counts) / (2 * log(2) * (1 + abs(seconds)))
 
 
 class _Times:
@@ -134,9 +131,17 @@ class TransitTimes:
         return max(-LIMIT, min(LIMIT, log(same / other)))
 
 
-def _spread_bin(seconds: float) -> int:
-    return bisect_left(EDGES_S, abs(seconds))
+def _octave(seconds: float) -> float:
+    """Return the place of a time among the nodes of the site's histogram; the first stands for half an octave more."""
+    return min(max(log2(1 + abs(seconds)) - 0.5, 0.0), NUM_OCTAVES - 1.0)
 
 
-def _faded(bins: dict[int, float]) -> dict[int, float]:
-    return {place: count / 2 for place, count in bins.items() if count / 2 >= MIN_COUNT}
+def _between(place: float) -> tuple[tuple[int, float], ...]:
+    """Return the nodes on both sides of a place and their shares of it, so that nothing jumps from place to place."""
+    node = floor(place)
+    above = place - node
+    return ((node, 1.0 - above), (node + 1, above)) if above else ((node, 1.0),)
+
+
+def _faded(nodes: dict[int, float]) -> dict[int, float]:
+    return {node: count / 2 for node, count in nodes.items() if count / 2 >= MIN_COUNT}

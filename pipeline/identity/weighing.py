@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from pipeline.identity.config import IdentityConfig
-from pipeline.identity.memory import IdentityMemory, SiteMemory, TrackMemory, own_identity, similarity_of
+from pipeline.identity.memory import IdentityMemory, SiteMemory, TrackMemory, own_identity
 from pipeline.identity.motion import MotionEvidence
 from pipeline.identity.topology import delays, gap_s
 from pipeline.records import Candidate, Evidence
@@ -60,7 +60,7 @@ class Contradiction(NamedTuple):
 class _Pair(NamedTuple):
     """Holds what two tracks say of each other, as of their versions and that of the map between their cameras."""
 
-    state: tuple[int, int, int]
+    state: tuple[int, ...]
     similarity: float | None
     ways: float | None
     at_once: bool
@@ -70,7 +70,7 @@ class _Pair(NamedTuple):
 class _Fixed(NamedTuple):
     """Holds what two identities say of each other as long as neither changes."""
 
-    state: tuple[int, int, int]
+    state: tuple[int, ...]
     similarity: float | None
     motion: float
     at_once: bool
@@ -149,7 +149,7 @@ class Weighing:
         return self._alike(track.embedder, self._similarity([track], side)) + ways
 
     def _fixed_of(self, first: IdentityMemory, second: IdentityMemory) -> _Fixed:
-        state = (first.stamp, second.stamp, self._memory.topology.version)
+        state = (first.stamp, second.stamp, self._memory.topology.version, self._memory.means_version)
         known = self._fixed.get((first.name, second.name))
         if known is None or known.state != state:
             known = self._fixed[first.name, second.name] = self._weigh_fixed(first, second, state)
@@ -157,9 +157,7 @@ class Weighing:
                 self._fixed.popitem(last=False)
         return known
 
-    def _weigh_fixed(
-        self, first: IdentityMemory, second: IdentityMemory, state: tuple[int, int, int]
-    ) -> _Fixed:
+    def _weigh_fixed(self, first: IdentityMemory, second: IdentityMemory, state: tuple[int, ...]) -> _Fixed:
         some, others = _latest(first), _latest(second)
         if some[0].label != others[0].label:
             return _Fixed(state, None, 0.0, False, f"one is a {some[0].label}, one a {others[0].label}")
@@ -175,7 +173,9 @@ class Weighing:
     def _pair(self, one: TrackMemory, other: TrackMemory) -> _Pair:
         first, second = (one, other) if one.number < other.number else (other, one)
         view = self._memory.topology.views.get((min(one.camera, other.camera), max(one.camera, other.camera)))
-        state = (first.version, second.version, 0 if view is None else view.version)
+        state = (
+            first.version, second.version, 0 if view is None else view.version, self._memory.means_version,
+        )  # fmt: skip
         known = self._pairs.get((first.number, second.number))
         if known is None or known.state != state:
             known = self._pairs[first.number, second.number] = self._weigh_pair(first, second, state)
@@ -183,12 +183,12 @@ class Weighing:
                 self._pairs.popitem(last=False)
         return known
 
-    def _weigh_pair(self, first: TrackMemory, second: TrackMemory, state: tuple[int, int, int]) -> _Pair:
+    def _weigh_pair(self, first: TrackMemory, second: TrackMemory, state: tuple[int, ...]) -> _Pair:
         ways = None
         if "motion" in self._config.evidence:
             ways = self._memory.topology.weigh_motion(first, second, self._config.relink_s)
         return _Pair(
-            state, similarity_of(first, second), None if ways is None else ways.score,
+            state, self._memory.similarity(first, second), None if ways is None else ways.score,
             ways is not None and ways.simultaneous, self._conflict(first, second, ways),
         )  # fmt: skip
 

@@ -60,11 +60,18 @@ def _gallery(_options: argparse.Namespace) -> None:
     bench_gallery()
 
 
+def _sites(_options: argparse.Namespace) -> None:
+    from tests.benchmarks.sites import bench_sites
+
+    bench_sites()
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "end-to-end": _end_to_end,
     "tracker": _tracker,
     "embedder": _embedder,
     "gallery": _gallery,
+    "sites": _sites,
 }
 
 if __name__ == "__main__":

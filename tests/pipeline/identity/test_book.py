@@ -46,7 +46,7 @@ def test_the_same_look_in_another_camera_is_the_same_identity() -> None:
     (match,) = [d for d in [*one.log, *one.wait(30)] if d.kind is DecisionKind.MATCH]
     assert (match.track, match.identity, match.absorbed, match.moved) == ("t2", "id-t1", "id-t2", ("t2",))
     assert match.decided_by == "appearance"
-    assert match.similarity == pytest.approx(0.95, abs=1e-3)
+    assert 0.9 < match.similarity < 0.95  # of looks without what all in their camera share
     assert match.evidence is not None
     assert match.evidence.appearance > 0
 
