@@ -9,7 +9,7 @@ VLDB 1998).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
@@ -33,6 +33,7 @@ from pipeline.gallery.kernels import (
 )
 from pipeline.gallery.rows import Rows
 
+S = TypeVar("S")
 T = TypeVar("T")
 Bool = NDArray[np.bool_]
 
@@ -93,46 +94,47 @@ class CodeScan:
     def search(self, rows: Rows, queries_ND: Float32, num: int) -> Nearest:
         """Return the `num` nearest rows, or all when there are fewer."""
         parts = _parts(len(queries_ND), torch.get_num_threads())
-        done = self._each(parts, lambda part: _search(rows, queries_ND[part], num))
+        asked = [_Asked(queries_ND, part, num, rows.num_rows) for part in parts]
+        queries = torch.from_numpy(np.concatenate([part.codes_ND for part in asked]))
+        codes = torch.from_numpy(rows.codes_RD)
+        for blocks in _blocks(rows.num_rows, len(parts)):
+            # A product is shared out by rows, since most of its time goes into reading them; all else by queries.
+            products = self._each(lambda block: torch._int_mm(queries, codes[block].T).numpy(), blocks)
+            seen = list(zip(blocks, products, strict=True))
+            self._each(lambda part, seen=seen: part.collect(rows, seen), asked)  # type: ignore[misc]  # mypy infers no default
+        done = self._each(lambda part: part.ranked(rows), asked)
         nearest = _joined([found for found, _ in done])
         again = np.nonzero(np.concatenate([crowded for _, crowded in done]))[0]
         if not len(again):
             return nearest
         return _replace(nearest, again, self._float.search(rows, queries_ND[again], num))
 
-    def _each(self, parts: list[slice], run: Callable[[slice], T]) -> list[T]:
-        """Do the parts of a batch side by side; no result depends on how it is parted.
+    def _each(self, run: Callable[[S], T], tasks: Sequence[S]) -> list[T]:
+        """Do tasks side by side; no result depends on how the work was shared out.
 
-        The threads are our own and take a part from its beginning to its end. Those of torch would wait for their
-        next product at full speed, on the very cores that the candidates need.
+        The threads are our own. Those of torch would wait for their next product at full speed, on the very cores that
+        the candidates need.
         """
-        if len(parts) == 1:
-            return [run(parts[0])]
+        if len(tasks) == 1:
+            return [run(tasks[0])]
         num_threads = torch.get_num_threads()
         if self._workers is None:
             self._workers = ThreadPoolExecutor(MAX_THREADS, "gallery", torch.set_num_threads, (1,))
         try:
-            return list(self._workers.map(run, parts))
+            others = self._workers.map(run, tasks[1:])
+            torch.set_num_threads(1)
+            # Were the caller idle, its core might be given to a worker, with another core left empty.
+            return [run(tasks[0]), *others]
         finally:
             torch.set_num_threads(num_threads)  # which threads yet to come would else take from our newest
 
 
-def _search(rows: Rows, queries_ND: Float32, num: int) -> tuple[Nearest, Bool]:
-    """Search codes; say also for which queries these left too many candidates, and nothing was found."""
-    asked = _Asked(queries_ND, num, rows.num_rows)
-    queries, codes = torch.from_numpy(asked.codes_ND), torch.from_numpy(rows.codes_RD)
-    for first in range(0, rows.num_rows, BLOCK_ROWS):
-        block = slice(first, min(first + BLOCK_ROWS, rows.num_rows))
-        asked.collect(rows, block, torch._int_mm(queries, codes[block].T).numpy())
-    crowded = asked.num_N < 0
-    asked.num_N[crowded] = 0
-    return asked.ranked(rows), crowded
-
-
 class _Asked:
-    """Holds queries and their candidates while the rows pass by."""
+    """Holds a part of a batch of queries and their candidates while the rows pass by."""
 
-    def __init__(self, queries_ND: Float32, num: int, num_rows: int) -> None:
+    def __init__(self, batch_ND: Float32, part: slice, num: int, num_rows: int) -> None:
+        self.part = part
+        queries_ND = batch_ND[part]
         num_queries = len(queries_ND)
         self.num = num
         self.queries_ND = queries_ND
@@ -151,22 +153,26 @@ class _Asked:
         self.upper_NC = np.empty((num_queries, size), np.float32)
         self.num_N = np.zeros(num_queries, np.int64)
 
-    def collect(self, rows: Rows, block: slice, products_NR: Int32) -> None:
-        """Add a block's rows to the candidates."""
-        collect(
-            products_NR, block.start, rows.scale_R[block], rows.error_R[block], self.query_N3, self.num,
-            self.best_NG, self.lowest_N, self.rows_NC, self.upper_NC, self.num_N,
-        )  # fmt: skip
+    def collect(self, rows: Rows, seen: Iterable[tuple[slice, Int32]]) -> None:
+        """Add the rows of some blocks, whose products with the whole batch are given, to the candidates."""
+        for block, products_NR in seen:
+            collect(
+                products_NR[self.part], block.start, rows.scale_R[block], rows.error_R[block], self.query_N3, self.num,
+                self.best_NG, self.lowest_N, self.rows_NC, self.upper_NC, self.num_N,
+            )  # fmt: skip
 
-    def ranked(self, rows: Rows) -> Nearest:
-        """Refine the candidates and score them."""
+    def ranked(self, rows: Rows) -> tuple[Nearest, Bool]:
+        """Refine the candidates and score them; say also which queries had too many, for which nothing was found."""
+        crowded_N = self.num_N < 0
+        self.num_N[crowded_N] = 0
         candidates = self.rows_NC, self.upper_NC, self.num_N
         # |q.x - q.x'| <= |q| |x - x'|
         refine(
             self.queries_ND, rows.codes_RD, rows.scale_R, rows.error_R, 1 + UNIT_TOLERANCE, self.num,
             self.lowest_N, *candidates,
         )  # fmt: skip
-        return Nearest(*rank(self.queries_ND, rows.vectors_RD, *candidates, self.lowest_N, self.num))
+        found = Nearest(*rank(self.queries_ND, rows.vectors_RD, *candidates, self.lowest_N, self.num))
+        return found, crowded_N
 
 
 class FloatScan:
@@ -201,6 +207,14 @@ def _parts(num_queries: int, num_threads: int) -> list[slice]:
     num_parts = max(1, min(num_threads, MAX_THREADS, num_queries // MIN_PART))
     edges = [num_queries * at // num_parts for at in range(num_parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
+
+
+def _blocks(num_rows: int, num_at_once: int) -> Iterator[list[slice]]:
+    """Yield blocks of rows, so many at once, all of about the same size."""
+    num_blocks = -(-num_rows // (BLOCK_ROWS * num_at_once)) * num_at_once
+    edges = [num_rows * at // num_blocks for at in range(num_blocks + 1)]
+    blocks = [slice(start, stop) for start, stop in pairwise(edges) if start < stop]
+    return (blocks[at : at + num_at_once] for at in range(0, len(blocks), num_at_once))
 
 
 def _joined(parts: list[Nearest]) -> Nearest:

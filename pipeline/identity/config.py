@@ -60,7 +60,7 @@ class IdentityConfig:
     match_score: float = 1.5
     """Score from which a tracklet is taken for somebody known, at its deadline or end: well above even, because who is
     taken for somebody new can still be merged, and a wrong match draws others after it."""
-    sure_score: float = 2.5
+    sure_score: float = 3.0
     """Score from which it is taken for somebody known at once, if nobody else comes near."""
     sure_margin: float = 2.0
     """How much better than the runner-up that somebody must be."""

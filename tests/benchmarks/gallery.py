@@ -40,6 +40,7 @@ GOAL_SEARCH = 4.0
 GOAL_EXPIRY = 100.0
 NEVER_NS = 10**18
 PAUSE_S = 0.02
+CALLS = 5
 CLUSTERED_APPEARANCES = 20  # of one identity
 CLUSTERED_SPREAD = 0.7  # length of the deviation from the identity's mean: similarity within one about 0.67
 
@@ -151,14 +152,17 @@ def in_turn(ours: Callable[[], object], peer: Callable[[], object]) -> tuple[flo
 
 
 def seconds(run: Callable[[], object]) -> float:
-    """Return how long a call takes once the threads of an earlier one have stopped waiting at full speed.
+    """Return how long a call takes among several, one after the other, as on a site that has much to search.
 
-    OpenMP's do so for some 5 ms after a search, each library's own, on the cores that are to be measured.
+    Before them the threads of the other library must have stopped waiting at full speed, as OpenMP's do for some 5 ms
+    after a search on the cores that are to be measured. The first call after a pause wakes the cores and is not counted.
     """
     time.sleep(PAUSE_S)
-    start = time.perf_counter()
     run()
-    return time.perf_counter() - start
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        run()
+    return (time.perf_counter() - start) / CALLS
 
 
 def filled(vectors_RD: Float32, search: SearchConfig) -> Gallery:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.gallery import Gallery, SearchConfig
+from pipeline.gallery import Appearance, Gallery, SearchConfig
 from pipeline.gallery.nearest import CodeScan
 
 D = 8
@@ -61,10 +61,10 @@ class PlainGallery:
     def remove(self, track: str) -> None:
         self.rows.pop(track, None)
 
-    def search(self, query: np.ndarray, num: int) -> list[tuple[str, float]]:
+    def search(self, query: np.ndarray, num: int) -> list[Appearance]:
         # Rounded, so that equal vectors tie whatever the order of a sum.
         found = [
-            (name, round(float(row.astype(float) @ query.astype(float)), 12))
+            Appearance(name, round(float(row.astype(float) @ query.astype(float)), 12))
             for name, (row, _) in self.rows.items()
         ]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:num]
+        return sorted(found, key=lambda one: (-one.similarity, one.track))[:num]

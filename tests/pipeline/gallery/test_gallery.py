@@ -27,7 +27,7 @@ def act(gallery: Gallery | PlainGallery, operation: tuple[str, int, int, int], n
     elif name == "expire":
         return gallery.expire(now)
     found = gallery.search(unit(seed + 1), key + 1)
-    return [(track, round(similarity, 12)) for track, similarity in found]
+    return [(one.track, round(one.similarity, 12)) for one in found]
 
 
 def test_the_closest_appearance_comes_first() -> None:
