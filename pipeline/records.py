@@ -150,7 +150,8 @@ class Candidate(_Message, frozen=True, kw_only=True, omit_defaults=True):
 
     identity: str
     similarity: float
-    """Mean cosine similarity in [-1, 1] to its closest appearances; 0 where nothing can be compared."""
+    """Mean cosine similarity in [-1, 1] to the tracks that look most like it, each look without the mean of its camera;
+    0 where nothing can be compared."""
     score: float = 0.0
     """Sum of the evidence."""
     evidence: Evidence | None = None
