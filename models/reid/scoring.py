@@ -76,6 +76,28 @@ def rank_and_map(
     )
 
 
+def rank_crops(
+    embeddings_ND: NDArray[np.float32],
+    crops: Sequence[ReidCrop],
+    queries: Sequence[int],
+    gallery: Sequence[int],
+) -> ReidScores:
+    """Rank some crops of a set for others of it (see `rank_and_map`); queries and gallery are indices.
+
+    Raises:
+        ModelError: when no query has a match.
+    """
+    parts = [
+        (
+            embeddings_ND[list(part)],
+            [crops[index].identity for index in part],
+            [crops[index].camera for index in part],
+        )
+        for part in (queries, gallery)
+    ]
+    return rank_and_map(*parts[0], *parts[1])
+
+
 class Shot(NamedTuple):
     """Is one draw of single-shot matching: indices of crops; query i and gallery crop i show the same person."""
 

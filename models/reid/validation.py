@@ -17,7 +17,7 @@ from torch import nn
 from models.detector import ImageHW3
 from models.reid.dataset import ReidCrop
 from models.reid.pixels import to_input
-from models.reid.scoring import ReidScores, choose_queries, rank_and_map, single_shot_rank1
+from models.reid.scoring import choose_queries, rank_crops, single_shot_rank1
 
 BATCH: Final = 64
 
@@ -47,9 +47,9 @@ def validate(network: nn.Module, market: LabelledCrops, cuhk: LabelledCrops | No
     """Score a network by both protocols."""
     embeddings_ND = embed_pixels(network, market.pixels_NHW3)
     queries, gallery = choose_queries(market.crops)
-    chosen = _score(embeddings_ND, market.crops, queries, gallery)
+    chosen = rank_crops(embeddings_ND, market.crops, queries, gallery)
     everyone = list(range(len(market.crops)))
-    whole = _score(embeddings_ND, market.crops, everyone, everyone)
+    whole = rank_crops(embeddings_ND, market.crops, everyone, everyone)
     cuhk_rank1 = 0.0
     if cuhk is not None:
         cuhk_rank1 = single_shot_rank1(
@@ -72,17 +72,3 @@ def embed_pixels(
         for start in range(0, len(pixels_NHW3), BATCH)
     ]
     return np.concatenate(rows)
-
-
-def _score(
-    embeddings_ND: NDArray[np.float32],
-    crops: Sequence[ReidCrop],
-    queries: Sequence[int],
-    gallery: Sequence[int],
-) -> ReidScores:
-    ids = [crop.identity for crop in crops]
-    cameras = [crop.camera for crop in crops]
-    return rank_and_map(
-        embeddings_ND[list(queries)], [ids[i] for i in queries], [cameras[i] for i in queries],
-        embeddings_ND[list(gallery)], [ids[i] for i in gallery], [cameras[i] for i in gallery],
-    )  # fmt: skip

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.detector import ImageHW3
 from models.reid.dataset import ReidCrop
-from models.reid.scoring import ReidScores, SingleShots, choose_queries, rank_and_map
+from models.reid.scoring import ReidScores, SingleShots, choose_queries, rank_crops
 from pipeline.errors import BadInput
 
 Embed = Callable[[Sequence[ImageHW3]], NDArray[np.float32]]
@@ -140,7 +140,7 @@ def score_reid(
     scores = (
         _single_shot(embeddings_ND, crops)
         if split.single_shot
-        else _rank(embeddings_ND, crops, split.queries, split.gallery)
+        else rank_crops(embeddings_ND, crops, split.queries, split.gallery)
     )
     return ReidReport(
         protocol=split.protocol,
@@ -208,16 +208,6 @@ def _folders(crop: ReidCrop) -> set[str]:
     return {folder.lower() for folder in PurePosixPath(crop.name).parts[:-1]}
 
 
-def _rank(
-    embeddings_ND: NDArray[np.float32], crops: Sequence[ReidCrop], queries: list[int], gallery: list[int]
-) -> ReidScores:
-    ids, cameras = [crop.identity for crop in crops], [crop.camera for crop in crops]
-    return rank_and_map(
-        embeddings_ND[queries], [ids[index] for index in queries], [cameras[index] for index in queries],
-        embeddings_ND[gallery], [ids[index] for index in gallery], [cameras[index] for index in gallery],
-    )  # fmt: skip
-
-
 def _single_shot(embeddings_ND: NDArray[np.float32], crops: Sequence[ReidCrop]) -> ReidScores:
     """Score with one crop of each person from either camera, mean over NUM_DRAWS seeded draws.
 
@@ -232,7 +222,7 @@ def _single_shot(embeddings_ND: NDArray[np.float32], crops: Sequence[ReidCrop]) 
             "cameras (views 00 to 04 and 05 to 09) and at least one person"
         )
     drawn = [
-        _rank(embeddings_ND, crops, queries, gallery)
+        rank_crops(embeddings_ND, crops, queries, gallery)
         for queries, gallery in shots.draws(NUM_DRAWS, num_ways=NUM_WAYS)
     ]
     rank1, rank5, rank10, mean_ap = np.mean(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from pathlib import Path
 
 from cluster.metrics_directory import make_metrics_directory
 
@@ -15,6 +14,7 @@ from cluster.config import CameraConfig, SiteConfig  # noqa: E402  # prometheus_
 from cluster.demo.report import bare_detector_fps  # noqa: E402
 from cluster.gateway.virtual import VirtualSite, stream_virtual_site  # noqa: E402
 from cluster.log.open import open_log  # noqa: E402
+from cluster.sample_video import SAMPLE_VIDEO  # noqa: E402
 from cluster.site import Site  # noqa: E402
 from cluster.topics import Topics  # noqa: E402
 from models.embedders import build_embedder  # noqa: E402
@@ -22,7 +22,6 @@ from pipeline.virtual_cameras import four_quadrants  # noqa: E402
 from tests.benchmarks.bench_lines import write_line  # noqa: E402
 from tests.benchmarks.plain_script import EagerNanoDet, run_plain_script  # noqa: E402
 
-VIDEO = Path(".cache/video/vtest.avi")
 VIDEO_SIZE = (768, 576)
 
 
@@ -78,7 +77,7 @@ def fill_log(config: SiteConfig, num_frames: int) -> list[tuple[str, bytes]]:
     log = open_log(config.log)
     log.create_topics(topics.declare())
     virtual = VirtualSite(
-        video=VIDEO, cameras=four_quadrants(*VIDEO_SIZE), topic=topics.frames, num_frames=num_frames
+        video=SAMPLE_VIDEO, cameras=four_quadrants(*VIDEO_SIZE), topic=topics.frames, num_frames=num_frames
     )
     stream_virtual_site(virtual, lambda: open_log(config.log), NeverStop())
     frames = [

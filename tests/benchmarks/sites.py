@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 from cluster.sample_video import SAMPLE_SEQUENCE, SAMPLE_VIDEO
 from models.detectors import DetectorConfig, build_detector
 from models.embedders import EmbedderConfig, build_embedder
+from pipeline.association import buffered_iou
 from pipeline.camera import Camera
 from pipeline.detections import Detections
 from pipeline.evaluation.mot import MotRows, read_rows, read_sequences
@@ -234,7 +235,7 @@ def majority(results: Iterable[FrameResult], truth: Path) -> list[IdentityDecisi
         people = rows[result.camera][rows[result.camera].frames_R == result.sequence + 1]
         for one in result.observations:
             if one.track and len(people.ids_R):
-                iou_R = _iou(np.array(one.box), people.boxes_R4)
+                iou_R = buffered_iou(np.array([one.box]), people.boxes_R4)[0]
                 if iou_R.max() >= SAME_IOU:
                     shown.setdefault((one.track, result.camera), Counter())[
                         int(people.ids_R[iou_R.argmax()])
@@ -280,13 +281,6 @@ def _batch(camera: Camera, ref: FrameRef, events: tuple[TrackletEvent, ...], *, 
     return TrackletBatch(
         camera=camera.camera, watermark_ns=camera.watermark_ns, frame=ref, events=events, ended=ended
     )
-
-
-def _iou(box_4: NDArray[np.float64], boxes_R4: NDArray[np.float64]) -> NDArray[np.float64]:
-    left_top, right_bottom = np.maximum(box_4[:2], boxes_R4[:, :2]), np.minimum(box_4[2:], boxes_R4[:, 2:])
-    shared_R = np.clip(right_bottom - left_top, 0, None).prod(axis=1)
-    areas_R = (boxes_R4[:, 2:] - boxes_R4[:, :2]).prod(axis=1) + (box_4[2:] - box_4[:2]).prod()
-    return np.asarray(shared_R / (areas_R - shared_R))
 
 
 def main() -> None:
