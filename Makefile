@@ -47,6 +47,7 @@ format: $(VENV) ## Format the code and apply the safe fixes
 
 .PHONY: bench
 bench: setup ## Measure ratios against the peers into runs/bench.jsonl
+	$(BIN)/python scripts/peers.py
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 .PHONY: kafka

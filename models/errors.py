@@ -5,10 +5,15 @@ CamweaveError
 │   ├── WeightsUnavailable      no file, no package client, no network
 │   ├── WeightsCorrupt          a file that is not what its checksum or its reader says
 │   ├── DeviceUnavailable       a device or execution provider that this machine lacks
+│   ├── VersionMissing          a version of the learned parts that is not where versions are kept
+│   ├── VersionCorrupt          a version's file that is torn, tampered with, or something else
+│   ├── VersionUnwritable       a folder of versions that cannot be written to
+│   ├── BadEpisode              support and query sets, or their data set, that cannot be learned from
 │   └── BadCrops                a folder or zip of re-identification crops that cannot be used
 ├── SceneError              pipeline/errors.py
 │   ├── BadFrame                a frame that must not or cannot be decoded (has a cause)
 │   └── BadInput                a value or a file that breaks the contract of a function
+│       └── BadTask                 something that cannot be taught as it is
 └── ClusterError            cluster/errors.py
     ├── BadConfig               a site file or an option that does not make sense
     ├── LogUnavailable          a broker or a database that does not answer
@@ -39,6 +44,22 @@ class WeightsCorrupt(ModelError):
 
 class DeviceUnavailable(ModelError):
     """Says that the configured device or execution is not to be had on this machine."""
+
+
+class VersionMissing(ModelError):
+    """Says that a version of the learned parts is not where versions are kept."""
+
+
+class VersionCorrupt(ModelError):
+    """Says that a version's file is torn, was tampered with, or holds something else."""
+
+
+class VersionUnwritable(ModelError):
+    """Says that the folder of versions cannot be written to."""
+
+
+class BadEpisode(ModelError):
+    """Says that support and query sets, or the data that they are drawn from, cannot be learned from."""
 
 
 class BadCrops(ModelError):
