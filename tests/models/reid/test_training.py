@@ -6,9 +6,10 @@ from safetensors.torch import load_file
 
 from models.errors import ModelError, WeightsCorrupt, WeightsUnavailable
 from models.reid.training import EmbedderTrainingConfig, train_embedder
-from models.reid.training_config import learning_rate
+from models.reid.training_data import load_training_data
 from models.reid.training_history import read_history
 from models.reid.trunk import Trunk, load_imagenet
+from models.training_run import learning_rate
 from tests.models.reid.conftest import write_crop
 
 
@@ -94,6 +95,21 @@ def test_too_few_people_to_hold_some_out_are_refused(crops, tmp_path):
         ModelError, match="market has 4 identities, expected more than the 4 that are held out"
     ):
         train_embedder(config(crops, tmp_path, held_out_identities=4), lambda _: None)
+
+
+def test_a_camera_left_out_of_the_first_set_is_learned_from_in_no_crop_but_held_out_people_keep_theirs(
+    crops, tmp_path
+):
+    whole = load_training_data(config(crops, tmp_path))
+    without = load_training_data(config(crops, tmp_path, left_out_cameras=("2",)))
+    seen = [
+        (int(number), int(camera)) for number, camera in zip(without.sets_N, without.cameras_N, strict=True)
+    ]
+    assert sorted(set(seen)) == [(0, 1), (1, 1), (1, 2)]
+    assert [len(data.labels_N) for data in (whole, without)] == [8 + 4, 4 + 4]
+    assert len(without.pixels_NHW3) == 4 + 4
+    assert without.market.crops == whole.market.crops
+    assert {crop.camera for crop in without.market.crops} == {"1", "2"}
 
 
 def test_the_learning_rate_rises_straight_and_falls_as_half_a_cosine(crops, tmp_path):
