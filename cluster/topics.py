@@ -18,8 +18,11 @@ class Topics:
     tracklets: str
     identities: str
     dead_letters: str
+    tasks: str
+    models: str
     shard_group: str
     gallery_group: str
+    learner_group: str
 
     @classmethod
     def with_prefix(cls, prefix: str = "") -> Self:
@@ -27,7 +30,8 @@ class Topics:
         return cls(
             frames=f"{prefix}frames", tracks=f"{prefix}tracks", tracklets=f"{prefix}tracklets",
             identities=f"{prefix}identities", dead_letters=f"{prefix}dead-letters",
-            shard_group=f"{prefix}shards", gallery_group=f"{prefix}gallery",
+            tasks=f"{prefix}tasks", models=f"{prefix}models", shard_group=f"{prefix}shards",
+            gallery_group=f"{prefix}gallery", learner_group=f"{prefix}learner",
         )  # fmt: skip
 
     def declare(self, *, frames_retention_bytes: int = -1, results_retention_s: float = -1.0) -> list[Topic]:
@@ -43,4 +47,9 @@ class Topics:
             Topic(name=self.tracklets, num_partitions=1, retention_s=results_retention_s),
             Topic(name=self.identities, num_partitions=1),
             Topic(name=self.dead_letters, num_partitions=1, retention_s=results_retention_s),
+            *self.declare_learning(),
         ]
+
+    def declare_learning(self) -> list[Topic]:
+        """Describe the topics of what is taught and learned, which outlive all that was seen."""
+        return [Topic(name=name, num_partitions=1, compacted=True) for name in (self.tasks, self.models)]

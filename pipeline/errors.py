@@ -36,3 +36,7 @@ class BadFrame(SceneError):
 
 class BadInput(SceneError):
     """Says that a value or a file breaks the contract of a function."""
+
+
+class BadTask(BadInput):
+    """Says that something cannot be taught as it is: its examples, its name, or the files that they are in."""

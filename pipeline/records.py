@@ -38,6 +38,8 @@ class Observation(_Message, frozen=True, kw_only=True, omit_defaults=True):
     label: str
     track: str | None = None
     confirmed: bool = False
+    taught: dict[str, Ratio] = {}
+    """Classes taught at the site that the track seems to be of, with their probability."""
 
 
 class FrameResult(_Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,6 +100,10 @@ class TrackletEvent(_Message, frozen=True, kw_only=True, omit_defaults=True):
     """Mean of the samples, unit length, little-endian float32 (base64 in JSON); empty without a sample."""
     embedder: str = ""
     """Version of the embedder; embeddings of different versions are never compared."""
+    taught: dict[str, Ratio] = {}
+    """Classes taught at the site that the track seems to be of, with their probability."""
+    score: Ratio = 0.0
+    """Mean score of its detections."""
 
 
 class TrackletBatch(_Message, frozen=True, kw_only=True, omit_defaults=True):
@@ -202,6 +208,97 @@ class IdentityDecision(_Message, frozen=True, kw_only=True, omit_defaults=True):
     embedder: str = ""
 
 
+class TaskKind(StrEnum):
+    """Names what a task teaches."""
+
+    CLASS = "class"
+    """A class on detector crops: which of the objects that are found are of it."""
+    DETECTION = "detection"
+    """A class that the detector lacks: where in a picture it is."""
+    CAMERA = "camera"
+    """How one camera sees: which of its crops show the same object as those of other cameras."""
+
+
+class TaskExample(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Is one picture of a task, and what it shows."""
+
+    image: bytes
+    """A JPEG (base64 in JSON): a crop of one object; of a detection task a whole picture."""
+    label: str = ""
+    """The class that a crop is of, empty for none of those taught; of a camera task, who or what is on it."""
+    camera: str = ""
+    """The camera that it is from, where that is known; of a camera task always."""
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
+    """Of a detection task: left, top, right, bottom of every object of the class, in pixels of the image."""
+    query: bool = False
+    """Whether it is kept from learning, to judge what was learned."""
+
+
+class TaskRecord(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Is the record of topic `tasks`: something to learn. The last record of a kind and name holds."""
+
+    kind: TaskKind
+    name: str
+    """The class that is taught, or the camera."""
+    digest: str
+    """SHA-256 over the examples, in hexadecimal; with kind and name it names the task."""
+    taught_ns: int
+    """When, in Unix time of the machine that taught it."""
+    examples: tuple[TaskExample, ...] = ()
+    """None: the name is to be forgotten."""
+
+
+class VersionAction(StrEnum):
+    """Names what happened to a version of the learned parts."""
+
+    PROMOTED = "promoted"
+    """It is served from now on."""
+    REJECTED = "rejected"
+    """It was judged and is not served."""
+    ROLLED_BACK = "rolled_back"
+    """An earlier version is served again."""
+
+
+class TaskScore(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Says how well one task's held-out queries are answered, as shares in [0, 1], by each of those compared."""
+
+    kind: TaskKind
+    name: str
+    scores: dict[str, float]
+    """By the name of what was compared: `current`, `meta`, `fine-tune`, `prototypes`."""
+    chosen: str = ""
+    """Which of them the candidate holds."""
+    num_queries: int = 0
+    is_new: bool = False
+    """Whether it was taught since the current version."""
+
+
+class ModelAnnouncement(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Is the record of topic `models`: a version of the learned parts, and whether it is served.
+
+    A record counts only when `parent` is the version served before it (see `pipeline.learning.lineage`), so that of
+    two learners at once one alone is heard.
+    """
+
+    action: VersionAction
+    version: str
+    """Of the learned parts, e.g. `learned@1f0c2a7b9d3e`; empty when rolled back to none."""
+    parent: str
+    """The version served when this was decided; empty at the start."""
+    serial: int
+    """One more than that of the record that made `parent` current."""
+    at_ns: int
+    sha256: str = ""
+    """Of the version's file."""
+    num_bytes: int = 0
+    reason: str = ""
+    tasks: tuple[str, ...] = ()
+    """Kind, name and digest of each task that it has learned."""
+    data_digest: str = ""
+    """SHA-256 over those."""
+    scores: tuple[TaskScore, ...] = ()
+
+
 class DeadLetter(_Message, frozen=True, kw_only=True, omit_defaults=True):
     """Is the record of topic `dead-letters`: a message that could not be used, and why."""
 
@@ -217,8 +314,10 @@ RECORDS: dict[str, type[_Message]] = {
     "tracklets": TrackletBatch,
     "identities": IdentityDecision,
     "dead-letters": DeadLetter,
+    "tasks": TaskRecord,
+    "models": ModelAnnouncement,
 }
-"""The record of each result topic."""
+"""The record of each topic but `frames`."""
 
 _encoder = msgspec.json.Encoder()
 MessageT = TypeVar("MessageT", bound=_Message)

@@ -36,15 +36,35 @@ def check_topics(topics: Sequence[Topic]) -> None:
             )
         if topic.num_partitions < 1:
             raise BadConfig(f"topic {topic.name!r} needs at least 1 partition, got {topic.num_partitions}")
+        if topic.compacted and (topic.retention_bytes >= 0 or topic.retention_s >= 0):
+            raise BadConfig(
+                f"topic {topic.name!r} is compacted, which keeps the last record of each key for ever, and has a "
+                f"retention of {topic.retention_bytes} bytes and {topic.retention_s:g} s: choose one of the two"
+            )
 
 
-def check_same_partitions(topic: Topic, num_existing: int) -> None:
-    """Raise BadConfig if a topic exists with another partition count."""
+def check_key(topic: str, key: bytes | None, compacted: bool) -> None:
+    """Raise BadInput for a record that a compacted topic could not tell from others."""
+    if compacted and key is None:
+        raise BadInput(
+            f"a record for topic {topic!r} has no key, and the topic keeps one record a key: give it one"
+        )
+
+
+def check_same_topic(topic: Topic, num_existing: int, existing_compacted: bool) -> None:
+    """Raise BadConfig if a topic exists with another partition count, or keeps other records."""
     if num_existing != topic.num_partitions:
         raise BadConfig(
             f"topic {topic.name!r} exists with {num_existing} partitions, the configuration says "
             f"{topic.num_partitions}. The count is fixed at creation, because another one would remap cameras: "
             "configure the existing count, or choose another topic prefix"
+        )
+    if existing_compacted != topic.compacted:
+        words = ("keeps every record", "is compacted: it keeps only the last record of each key")
+        raise BadConfig(
+            f"topic {topic.name!r} exists and {words[existing_compacted]}, the configuration needs one that "
+            f"{words[topic.compacted]}. What it kept and lost would not be what readers expect: choose another topic "
+            "prefix, or delete the topic if nothing in it is needed"
         )
 
 

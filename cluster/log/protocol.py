@@ -31,6 +31,10 @@ class Topic:
     """Bytes kept a partition; -1 keeps all. Retention removes the oldest records first."""
     retention_s: float = -1.0
     """Seconds that a record is kept; -1 keeps all."""
+    compacted: bool = False
+    """Whether only the last record of each key need be kept, for ever; every record then needs a key.
+
+    Earlier ones go some time later, or never; what stays keeps its offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,8 @@ class Producer(Protocol):
         """Buffer one record for the partition given, else for the murmur2 hash of the key, else in rotation.
 
         Raises:
-            BadInput: unknown topic or partition, or a record above MAX_RECORD_BYTES.
+            BadInput: unknown topic or partition, a record above MAX_RECORD_BYTES, or one without a key for a
+                compacted topic.
             LogUnavailable: the buffer is full because the log has been away for too long, or records were lost.
         """
 
@@ -156,7 +161,7 @@ class Log(Protocol):
         """Create what is missing.
 
         Raises:
-            BadConfig: a topic exists with another partition count.
+            BadConfig: a topic exists with another partition count, or is compacted and should not be, or not and should.
             LogUnavailable: the log does not answer.
         """
 

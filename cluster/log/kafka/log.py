@@ -7,16 +7,22 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka import KafkaConsumer as Client
 from kafka import errors as kafka_errors
-from kafka.admin import OffsetSpec
+from kafka.admin import ConfigResource, OffsetSpec
 from kafka.structs import TopicPartition as ClientPartition
 
 from cluster.errors import LogUnavailable
-from cluster.log.checks import check_same_partitions, check_topics, unknown_topic
+from cluster.log.checks import check_same_topic, check_topics, unknown_topic
 from cluster.log.kafka.connection import Brokers, KafkaTimeouts, require_crc32c
 from cluster.log.kafka.consumer import KafkaConsumer
 from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
 from cluster.log.kafka.producer import MAX_REQUEST_BYTES, KafkaProducer
 from cluster.log.protocol import PartitionsCallback, Record, Topic, TopicPartition
+
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    # What is being written is not compacted yet: smaller than Kafka's 1 GiB, so that its turn comes.
+    "segment.bytes": str(64 << 20),
+}
 
 
 class KafkaLog:
@@ -44,18 +50,20 @@ class KafkaLog:
     def create_topics(self, topics: Sequence[Topic]) -> None:
         """Create what is missing; the retention of an existing topic is left to those who run the Kafka."""
         check_topics(topics)
-        existing = self._partition_counts([topic.name for topic in topics])
+        names = [topic.name for topic in topics]
+        existing = self._partition_counts(names)
         missing = {topic.name: _creation(topic) for topic in topics if topic.name not in existing}
         if missing:
             self._ask("create topics on", lambda admin: _create(admin, missing))
-            existing = self._partition_counts([topic.name for topic in topics])
+            existing = self._partition_counts(names)
+        compacted = self._compacted(names)
         for topic in topics:
-            check_same_partitions(topic, existing[topic.name])
+            check_same_topic(topic, existing[topic.name], topic.name in compacted)
 
     def producer(self) -> KafkaProducer:
         """Open a producer: idempotent, acknowledged by all replicas."""
         self._brokers.require()
-        return KafkaProducer(self._brokers, self._count_partitions)
+        return KafkaProducer(self._brokers, self._describe)
 
     def consumer(
         self, group: str, topics: Sequence[str], *,
@@ -166,6 +174,22 @@ class KafkaLog:
             raise unknown_topic(topic, f"Kafka at {self._brokers}")
         return count
 
+    def _describe(self, topic: str) -> Topic:
+        count = self._count_partitions(topic)
+        return Topic(name=topic, num_partitions=count, compacted=bool(self._compacted([topic])))
+
+    def _compacted(self, topics: Sequence[str]) -> set[str]:
+        """Return those of the topics that keep only the last record of each key."""
+        wanted = [ConfigResource("TOPIC", topic, dict.fromkeys(["cleanup.policy"])) for topic in topics]
+        described = self._ask(
+            "look up topics on", lambda admin: admin.describe_configs(wanted, config_filter="all")
+        )
+        return {
+            name
+            for name, settings in described["topic"].items()
+            if "compact" in settings["cleanup.policy"]["value"]
+        }
+
     def _client_partitions(self, topic: str) -> list[ClientPartition]:
         return [ClientPartition(topic, number) for number in range(self._count_partitions(topic))]
 
@@ -181,6 +205,7 @@ def _creation(topic: Topic) -> dict[str, Any]:
         "configs": {
             "retention.bytes": str(topic.retention_bytes),
             "retention.ms": str(int(1000 * topic.retention_s) if topic.retention_s >= 0 else -1),
+            **(_COMPACTED if topic.compacted else {}),
             "max.message.bytes": str(MAX_REQUEST_BYTES),
             # Offsets by time need times that never fall, whatever the producers' clocks say.
             "message.timestamp.type": "LogAppendTime",

@@ -8,10 +8,10 @@ from typing import Any, Self
 from kafka import KafkaProducer as Client
 
 from cluster.errors import LogUnavailable, RecordsLost
-from cluster.log.checks import check_partition, record_size
+from cluster.log.checks import check_key, check_partition, record_size
 from cluster.log.kafka.connection import Brokers
 from cluster.log.partitioner import Partitioner
-from cluster.log.protocol import Headers
+from cluster.log.protocol import Headers, Topic
 
 MAX_REQUEST_BYTES = 8 * 1024 * 1024
 """Above MAX_RECORD_BYTES, by what Kafka adds to a record."""
@@ -24,11 +24,11 @@ _BUFFER_BYTES = 64_000_000
 class KafkaProducer:
     """Appends records; one thread at a time."""
 
-    def __init__(self, brokers: Brokers, count_partitions: Callable[[str], int]) -> None:
+    def __init__(self, brokers: Brokers, describe: Callable[[str], Topic]) -> None:
         self._brokers = brokers
-        self._count_partitions = count_partitions
+        self._describe = describe
         self._partitioner = Partitioner()
-        self._num_partitions: dict[str, int] = {}
+        self._topics: dict[str, Topic] = {}
         self._state = threading.Condition()  # guards the next three; deliveries come from the client's thread
         self._undelivered_bytes = 0
         self._num_undelivered = 0
@@ -55,10 +55,11 @@ class KafkaProducer:
     ) -> None:  # fmt: skip
         """Buffer one record; see `cluster.log.protocol.Producer.produce`."""
         size = record_size(topic, value, key, headers)
-        num_partitions = self._num_partitions.get(topic) or self._find(topic)
+        found = self._topics.get(topic) or self._find(topic)
+        check_key(topic, key, found.compacted)
         if partition is None:
-            partition = self._partitioner.choose(key, num_partitions)
-        check_partition(topic, partition, num_partitions)
+            partition = self._partitioner.choose(key, found.num_partitions)
+        check_partition(topic, partition, found.num_partitions)
         self._reserve(size)
         try:
             with self._brokers.translated("produce to"):
@@ -100,9 +101,9 @@ class KafkaProducer:
         if self._closed:
             raise RuntimeError("this producer is closed")
 
-    def _find(self, topic: str) -> int:
-        num_partitions = self._num_partitions[topic] = self._count_partitions(topic)
-        return num_partitions
+    def _find(self, topic: str) -> Topic:
+        found = self._topics[topic] = self._describe(topic)
+        return found
 
     def _reserve(self, size: int) -> None:
         block_s = self._brokers.timeouts.block_s

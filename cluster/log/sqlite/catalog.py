@@ -4,12 +4,18 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cluster.log.checks import check_same_partitions, unknown_topic
+from cluster.log.checks import check_same_topic, unknown_topic
 from cluster.log.protocol import Topic, TopicPartition
-from cluster.log.sqlite.schema import record_id
+from cluster.log.sqlite.schema import offset_of, record_id
 
 _TRIM_STEP = 1000
 """Records removed at once at most, so that a shrunk retention does not hold the write lock for long."""
+
+_DELETE_REPLACED = """
+DELETE FROM records WHERE id >= :begin AND id < :end AND id NOT IN
+    (SELECT max(id) FROM records WHERE id >= :begin AND id < :end GROUP BY key)
+RETURNING num_bytes
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +26,7 @@ class TopicRow:
     name: str
     partition_ids: tuple[int, ...]
     """Row ids, by partition."""
+    compacted: bool
 
     @property
     def partitions(self) -> tuple[TopicPartition, ...]:
@@ -36,18 +43,20 @@ class Extent:
 
 
 def create_topic(connection: sqlite3.Connection, topic: Topic) -> None:
-    """Create a topic, or check its partition count and take over its retention; inside a transaction."""
-    row = connection.execute("SELECT id, num_partitions FROM topics WHERE name = ?", (topic.name,)).fetchone()
+    """Create a topic, or check that it is the same and take over its retention; inside a transaction."""
+    row = connection.execute(
+        "SELECT id, num_partitions, compacted FROM topics WHERE name = ?", (topic.name,)
+    ).fetchone()
     if row is not None:
-        check_same_partitions(topic, row[1])
+        check_same_topic(topic, row[1], bool(row[2]))
         connection.execute(
             "UPDATE topics SET retention_bytes = ?, retention_s = ? WHERE id = ?",
             (topic.retention_bytes, topic.retention_s, row[0]),
         )
         return
     cursor = connection.execute(
-        "INSERT INTO topics (name, num_partitions, retention_bytes, retention_s) VALUES (?, ?, ?, ?)",
-        (topic.name, topic.num_partitions, topic.retention_bytes, float(topic.retention_s)),
+        "INSERT INTO topics (name, num_partitions, retention_bytes, retention_s, compacted) VALUES (?, ?, ?, ?, ?)",
+        (topic.name, topic.num_partitions, topic.retention_bytes, float(topic.retention_s), topic.compacted),
     )
     connection.executemany(
         "INSERT INTO partitions (topic_id, partition) VALUES (?, ?)",
@@ -58,13 +67,14 @@ def create_topic(connection: sqlite3.Connection, topic: Topic) -> None:
 def find_topic(connection: sqlite3.Connection, name: str, where: str) -> TopicRow:
     """Look a topic up; raises BadInput if it was never created on the log at `where`."""
     rows = connection.execute(
-        "SELECT topics.id, partitions.id FROM topics JOIN partitions ON topic_id = topics.id WHERE name = ? "
-        "ORDER BY partition",
+        "SELECT topics.id, compacted, partitions.id FROM topics JOIN partitions ON topic_id = topics.id "
+        "WHERE name = ? ORDER BY partition",
         (name,),
     ).fetchall()
     if not rows:
         raise unknown_topic(name, where)
-    return TopicRow(rows[0][0], name, tuple(partition_id for _, partition_id in rows))
+    topic_id, compacted, _ = rows[0]
+    return TopicRow(topic_id, name, tuple(partition_id for *_, partition_id in rows), bool(compacted))
 
 
 def extents(connection: sqlite3.Connection, partition_ids: Sequence[int]) -> dict[int, Extent]:
@@ -81,10 +91,15 @@ def first_offset_since(
     low, high = extent.start, extent.end
     while low < high:
         middle = (low + high) // 2
-        (appended_ms,) = connection.execute(
-            "SELECT timestamp_ms FROM records WHERE id = ?", (record_id(partition_id, middle),)
+        # The first from there on: of a compacted topic, that offset itself may be gone.
+        bounds = (record_id(partition_id, middle), record_id(partition_id, high))
+        row = connection.execute(
+            "SELECT id, timestamp_ms FROM records WHERE id >= ? AND id < ? ORDER BY id LIMIT 1", bounds
         ).fetchone()
-        low, high = (middle + 1, high) if appended_ms < timestamp_ms else (low, middle)
+        if row is None or row[1] >= timestamp_ms:
+            high = middle
+        else:
+            low = offset_of(row[0]) + 1
     return low
 
 
@@ -109,6 +124,16 @@ def trim_bytes(connection: sqlite3.Connection, partition_ids: Sequence[int]) -> 
             num_removed += 1
         _trim(connection, partition_id, start, start + num_removed)
         budget -= num_removed
+
+
+def compact(connection: sqlite3.Connection, partition_ids: Sequence[int]) -> None:
+    """Remove from partitions what a later record of its key replaces; inside a transaction."""
+    for partition_id in partition_ids:
+        bounds = {"begin": record_id(partition_id, 0), "end": record_id(partition_id + 1, 0)}
+        freed = sum(num_bytes for (num_bytes,) in connection.execute(_DELETE_REPLACED, bounds))
+        connection.execute(
+            "UPDATE partitions SET num_bytes = num_bytes - ? WHERE id = ?", (freed, partition_id)
+        )
 
 
 def trim_age(connection: sqlite3.Connection, now_ms: int) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from cluster.errors import LogUnavailable
-from cluster.log.sqlite.schema import APPLICATION_ID, PAGE_BYTES, SCHEMA, SCHEMA_VERSION
+from cluster.log.sqlite.schema import APPLICATION_ID, MIGRATIONS, PAGE_BYTES, SCHEMA, SCHEMA_VERSION
 
 _CHECKPOINT_PAGES = 16_000_000 // PAGE_BYTES
 """Pages of write-ahead log that a producer lets grow before it copies them into the file."""
@@ -77,6 +77,8 @@ class Database:
         if _value(connection, "PRAGMA application_id") != APPLICATION_ID:
             self._create(connection)
         version = _value(connection, "PRAGMA user_version")
+        if version in MIGRATIONS:
+            version = _migrate(connection)
         if version != SCHEMA_VERSION:
             raise LogUnavailable(
                 f"the log {self.path} has layout {version}, this camweave reads {SCHEMA_VERSION}: "
@@ -139,6 +141,15 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _migrate(connection: sqlite3.Connection) -> int:
+    """Bring an older layout up to date; of several processes the first does it."""
+    with transaction(connection):
+        while (version := _value(connection, "PRAGMA user_version")) in MIGRATIONS:
+            connection.execute(MIGRATIONS[version])
+            connection.execute(f"PRAGMA user_version = {version + 1}")
+    return version
 
 
 def _value(connection: sqlite3.Connection, query: str) -> int:

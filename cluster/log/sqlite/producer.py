@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import NamedTuple, Self
 
 from cluster.errors import LogUnavailable
-from cluster.log.checks import check_partition, record_size
+from cluster.log.checks import check_key, check_partition, record_size
 from cluster.log.partitioner import Partitioner
 from cluster.log.protocol import Headers
 from cluster.log.sqlite import catalog
@@ -58,6 +58,7 @@ class SqliteProducer:
         self._buffering = buffering
         self._partitioner = Partitioner()
         self._topics: dict[str, catalog.TopicRow] = {}
+        self._compacted: set[int] = set()  # row ids of partitions
         self._connection = database.connect(checkpoints=True)
         self._state = threading.Condition()  # guards all below
         self._buffer: deque[_Pending] = deque()
@@ -77,6 +78,7 @@ class SqliteProducer:
         """Buffer one record; see `cluster.log.protocol.Producer.produce`."""
         size = record_size(topic, value, key, headers)
         row = self._find(topic)
+        check_key(topic, key, row.compacted)
         if partition is None:
             partition = self._partitioner.choose(key, len(row.partition_ids))
         check_partition(topic, partition, len(row.partition_ids))
@@ -127,6 +129,8 @@ class SqliteProducer:
         if row is None:
             with self._database.session() as connection:
                 row = self._topics[topic] = catalog.find_topic(connection, topic, str(self._database.path))
+            if row.compacted:
+                self._compacted.update(row.partition_ids)
         return row
 
     def _check_open(self) -> None:
@@ -207,6 +211,7 @@ class SqliteProducer:
                 _append(self._connection, partition_id, list(pendings), now_ms)
                 written.append(partition_id)
             catalog.trim_bytes(self._connection, written)
+            catalog.compact(self._connection, [part_id for part_id in written if part_id in self._compacted])
             if time.monotonic() >= self._next_trim_s:
                 more = catalog.trim_age(self._connection, now_ms)
                 self._next_trim_s = time.monotonic() + (0 if more else self._buffering.trim_age_every_s)

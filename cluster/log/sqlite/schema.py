@@ -8,7 +8,7 @@ from cluster.log.protocol import Headers, Record, TopicPartition
 
 APPLICATION_ID = 0x63776C67
 """Marks the file as ours ("cwlg"), so that another program's database is never written to."""
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 PAGE_BYTES = 32_768
 """A 64 kB frame spans 3 pages of this size instead of 17 of the default 4 KiB; both writing and reading gain."""
@@ -19,7 +19,7 @@ OFFSET_BITS = 40
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS topics (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, num_partitions INTEGER NOT NULL,
-    retention_bytes INTEGER NOT NULL, retention_s REAL NOT NULL
+    retention_bytes INTEGER NOT NULL, retention_s REAL NOT NULL, compacted INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE TABLE IF NOT EXISTS partitions (
     id INTEGER PRIMARY KEY, topic_id INTEGER NOT NULL REFERENCES topics, partition INTEGER NOT NULL,
@@ -51,10 +51,18 @@ CREATE VIEW IF NOT EXISTS log AS
     FROM records JOIN partitions ON partitions.id = records.id >> 40 JOIN topics ON topics.id = topic_id;
 """
 
+MIGRATIONS = {1: "ALTER TABLE topics ADD COLUMN compacted INTEGER NOT NULL DEFAULT 0"}
+"""What makes the next layout of each older one."""
+
 
 def record_id(partition_id: int, offset: int) -> int:
     """Return the row id of a record."""
     return partition_id << OFFSET_BITS | offset
+
+
+def offset_of(row_id: int) -> int:
+    """Return the offset in the row id of a record."""
+    return row_id & ((1 << OFFSET_BITS) - 1)
 
 
 def encode_headers(headers: Headers) -> str | None:
@@ -82,7 +90,12 @@ SELECT_RECORDS = (
 def row_to_record(partition: TopicPartition, row: tuple[Any, ...]) -> Record:
     """Build the record of one row of SELECT_RECORDS."""
     row_id, timestamp_ms, key, headers, value = row
-    offset = row_id & ((1 << OFFSET_BITS) - 1)
     return Record(
-        partition.topic, partition.partition, offset, timestamp_ms, key, value, decode_headers(headers)
+        partition.topic,
+        partition.partition,
+        offset_of(row_id),
+        timestamp_ms,
+        key,
+        value,
+        decode_headers(headers),
     )

@@ -4,12 +4,13 @@ import multiprocessing
 import os
 import signal
 import time
+import uuid
 from collections.abc import Callable
 
 import pytest
 
 from cluster.errors import BadConfig, LogUnavailable
-from cluster.log import Log, Topic, TopicPartition
+from cluster.log import Consumer, Log, Topic, TopicPartition
 from cluster.log.open import open_log
 from cluster.log.partitioner import partition_for_key
 from cluster.log.protocol import MAX_RECORD_BYTES
@@ -397,6 +398,75 @@ def test_topics_are_created_once_and_keep_their_partition_count(log: Log, make_t
     assert [record.value for record in log.read(topic)] == [b"kept"]
     with pytest.raises(BadConfig, match="exists with 2 partitions, the configuration says 3"):
         log.create_topics([Topic(name=topic, num_partitions=3)])
+
+
+@pytest.fixture
+def compacted(log: Log) -> str:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    log.create_topics([Topic(name=name, num_partitions=1, compacted=True)])
+    return name
+
+
+def teach(log: Log, topic: str, *pairs: tuple[bytes, bytes]) -> None:
+    for key, value in pairs:
+        with log.producer() as producer:
+            producer.produce(topic, value, key=key)
+
+
+def test_a_compacted_topic_keeps_the_last_record_of_each_key_at_its_offset(log: Log, compacted: str) -> None:
+    teach(log, compacted, (b"a", b"1"), (b"b", b"2"), (b"a", b"3"), (b"c", b"4"), (b"a", b"5"))
+    offsets = [record.offset for record in log.read(compacted)]
+    assert offsets == sorted(offsets)
+    last = {record.key: (record.offset, record.value) for record in log.read(compacted)}
+    assert last == {b"b": (1, b"2"), b"c": (3, b"4"), b"a": (4, b"5")}
+    assert log.end_offsets(compacted) == {TopicPartition(compacted, 0): 5}
+    assert [record.offset for record in log.read(compacted, {TopicPartition(compacted, 0): 3})] == [3, 4]
+
+
+def test_a_group_reads_a_compacted_topic_to_its_end_and_resumes_after_its_commit(
+    make_log: MakeLog, log: Log, compacted: str, group: str
+) -> None:
+    partition = TopicPartition(compacted, 0)
+    teach(log, compacted, (b"a", b"1"), (b"b", b"2"), (b"a", b"3"))
+    with make_log().consumer(group, [compacted]) as consumer:
+        poll_until(lambda: consumer.assignment() == {partition}, consumer)
+        consumer.seek(partition, 0)
+        assert read_until_value(consumer, b"3")[-2:] == [b"2", b"3"]
+        consumer.commit({partition: consumer.position(partition)})
+    teach(log, compacted, (b"a", b"4"), (b"b", b"5"), (b"a", b"6"))
+    with make_log().consumer(group, [compacted]) as consumer:
+        assert read_until_value(consumer, b"6")[-2:] == [b"5", b"6"]
+        assert consumer.position(partition) == 6
+
+
+def read_until_value(consumer: Consumer, value: bytes) -> list[bytes]:
+    values: list[bytes] = []
+    while value not in values:
+        values += [record.value for record in read_until(consumer, 1)]
+    return values
+
+
+def test_a_compacted_topic_refuses_what_has_no_key_and_the_producer_goes_on(log: Log, compacted: str) -> None:
+    with log.producer() as producer:
+        with pytest.raises(BadInput, match=f"'{compacted}' has no key.*give it one"):
+            producer.produce(compacted, b"whose?")
+        producer.produce(compacted, b"mine", key=b"me")
+    assert [record.value for record in log.read(compacted)] == [b"mine"]
+
+
+def test_a_topic_is_not_taken_for_one_that_keeps_other_records(
+    log: Log, compacted: str, make_topic: MakeTopic
+) -> None:
+    log.create_topics([Topic(name=compacted, num_partitions=1, compacted=True)])
+    with pytest.raises(
+        BadConfig, match=r"is compacted.* needs one that keeps every record.*another topic prefix"
+    ):
+        log.create_topics([Topic(name=compacted, num_partitions=1)])
+    topic = make_topic(1)
+    with pytest.raises(BadConfig, match="exists and keeps every record"):
+        log.create_topics([Topic(name=topic, num_partitions=1, compacted=True)])
+    with pytest.raises(BadConfig, match=r"compacted.* has a retention of 5 bytes"):
+        log.create_topics([Topic(name="new", num_partitions=1, compacted=True, retention_bytes=5)])
 
 
 @pytest.mark.parametrize(

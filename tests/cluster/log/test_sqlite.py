@@ -94,6 +94,53 @@ def test_a_consumer_behind_retention_continues_at_the_oldest_record(tmp_path: Pa
         assert [record.offset for record in read_until(consumer, 2)] == [4, 5]
 
 
+def test_what_a_later_record_replaces_is_gone_from_a_compacted_topic_alone(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    log.create_topics(
+        [Topic(name="frames", num_partitions=1), Topic(name="tasks", num_partitions=2, compacted=True)]
+    )
+    with log.producer() as producer:
+        for number in range(50):
+            producer.produce("tasks", b"%d" % number * 1000, key=b"task-%d" % (number % 3), partition=1)
+            producer.produce("frames", b"%d" % number, key=b"one camera")
+    assert [record.offset for record in log.read("tasks")] == [47, 48, 49]
+    assert len(list(log.read("frames"))) == 50
+    with log._database.session() as connection:
+        counted = connection.execute("SELECT max(partitions.num_bytes) FROM partitions JOIN topics "
+                                     "ON topics.id = topic_id WHERE name = 'tasks'").fetchone()  # fmt: skip
+    assert counted == (3 * (2000 + len("task-0")),)
+
+
+def test_the_time_of_a_record_is_found_among_those_that_compaction_left(tmp_path: Path) -> None:
+    clock = SetClock()
+    log = SqliteLog(tmp_path / "log.db", clock=clock)
+    log.create_topics([Topic(name="tasks", num_partitions=1, compacted=True)])
+    with log.producer() as producer:
+        for key in (b"a", b"b", b"a", b"a", b"c", b"a"):  # 1, 4 and 5 stay
+            producer.produce("tasks", b"", key=key)
+            producer.flush()
+            clock.now_s += 1
+    kept_after = []
+    for after_ms in (0, 1000, 1001, 4000, 4001, 5001):
+        start = log.offsets_for_time("tasks", 10**9 + after_ms)
+        kept_after.append([record.offset for record in log.read("tasks", start)])
+    assert kept_after == [[1, 4, 5], [1, 4, 5], [4, 5], [4, 5], [5], []]
+
+
+def test_a_log_of_the_layout_before_is_brought_up_to_date_with_its_records(tmp_path: Path) -> None:
+    log = SqliteLog(tmp_path / "log.db")
+    log.create_topics([Topic(name="frames", num_partitions=1)])
+    append(log, b"kept")
+    with sqlite3.connect(tmp_path / "log.db") as connection:
+        connection.execute("ALTER TABLE topics DROP COLUMN compacted")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    log.create_topics(
+        [Topic(name="frames", num_partitions=1), Topic(name="tasks", num_partitions=1, compacted=True)]
+    )
+    assert [record.value for record in log.read("frames")] == [b"kept"]
+
+
 def test_times_never_fall_though_the_clock_is_set_back(tmp_path: Path) -> None:
     clock = SetClock()
     log = SqliteLog(tmp_path / "log.db", clock=clock)
