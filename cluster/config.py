@@ -17,6 +17,7 @@ import yaml
 
 from cluster.errors import BadConfig
 from cluster.gateway.config import GatewayConfig, SourceConfig
+from cluster.learning_config import LearningConfig
 from models.detectors import DetectorConfig
 from models.embedders import EmbedderConfig
 from models.errors import CamweaveError
@@ -67,6 +68,7 @@ class SiteConfig:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     tracklets: TrackletConfig = field(default_factory=TrackletConfig)
     identity: IdentityConfig = field(default_factory=IdentityConfig)
+    learning: LearningConfig = field(default_factory=LearningConfig)
     placement: Literal["fused", "split"] = "fused"
     """`fused` runs the networks inside each shard (one machine); `split` gives them actors of their own."""
     num_shards: int = 1

@@ -109,6 +109,36 @@ class Metrics:
             "Events that came after their moment was decided.",
             registry=registry,
         )
+        self.learning_tasks = Gauge(
+            "camweave_learning_tasks", "Lessons that the learner remembers.", multiprocess_mode="mostrecent",
+            registry=registry,
+        )  # fmt: skip
+        self.learning_updates = Counter(
+            "camweave_learning_updates_total", "Versions that the learner announced, by what became of them.",
+            ["standing"], registry=registry,
+        )  # fmt: skip
+        self.learning_gain = Gauge(
+            "camweave_learning_gain_ratio", "Mean gain of the last candidate on the tasks that were new to it.",
+            multiprocess_mode="mostrecent", registry=registry,
+        )  # fmt: skip
+        self.learning_drift = Gauge(
+            "camweave_learning_drift_ratio", "Energy distance of a camera's tracks from its reference.", ["camera"],
+            multiprocess_mode="mostrecent", registry=registry,
+        )  # fmt: skip
+        self.learning_drifts = Counter(
+            "camweave_learning_drifts_total", "Times that a camera was found to see otherwise than before.",
+            ["camera"], registry=registry,
+        )  # fmt: skip
+        self.model_feed_errors = Counter(
+            "camweave_model_feed_errors_total",
+            "Times that the announced version of the learned parts could not be followed.",
+            ["cause"],
+            registry=registry,
+        )
+        self.model_serial = Gauge(
+            "camweave_model_serial", "Changes that led to the version of the learned parts that is served.",
+            multiprocess_mode="mostrecent", registry=registry,
+        )  # fmt: skip
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
-from cluster.cli import demo, evaluate, explain, site, train, weights
+from cluster.cli import demo, evaluate, explain, models, site, teach, train, weights
 from models.errors import CamweaveError
 
 EXAMPLES = """\
@@ -19,6 +19,8 @@ examples:
   camweave run --config site.yaml                a site of your own: cameras, tracks, identities, /metrics
   camweave gateway --config site.yaml --camera door    one camera's frames into the log, on another machine
   camweave explain P3 --run runs/demo            why the demo's third person is one person, and a picture of it
+  camweave teach class courier --crops crops --config site.yaml    a class of your own, from a few crops
+  camweave models list --config site.yaml        what was learned, what is served; `models rollback` undoes it
   camweave eval mot MOT15/train                  our tracker on public detections (HOTA, IDF1, MOTA)
   camweave eval reid market.zip --ids last:100   the embedder on re-ID crops (rank-1, mAP)
   camweave eval site runs/demo                   a run against its truth (AP50, HOTA, IDF1)
@@ -53,6 +55,6 @@ def build_parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--version", action="version", version=f"camweave {version('camweave')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for group in (demo, site, explain, evaluate, train, weights):
+    for group in (demo, site, explain, teach, models, evaluate, train, weights):
         group.add_commands(commands)
     return parser

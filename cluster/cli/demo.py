@@ -18,7 +18,8 @@ def add_commands(commands: Any) -> None:
     parser = add_command(
         commands, "demo", _demo, "stream a video as four virtual cameras, end to end",
         "Streams a video as four overlapping virtual cameras through gateway, log and Ray at once, and leaves\n"
-        "report.json, mosaic.mp4, journeys.png and the result topics as JSON lines in the output folder.",
+        "report.json, mosaic.mp4, journeys.png and the result topics as JSON lines in the output folder. In a second\n"
+        "chapter a running site is taught a class and a new camera; learning.png shows what that changes.",
         "  camweave demo                              the sample video, with pictures, into runs/demo\n"
         "  camweave demo --frames 200 --json          the report alone\n"
         "  camweave explain P1 --run runs/demo        afterwards: why the first person is one person\n",
@@ -41,6 +42,10 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--truth", type=Path,
                         help="MOTChallenge folder or zip with the video's truth, to score against "
                              "(default for the sample video: the one in $CAMWEAVE_DATA)")  # fmt: skip
+    parser.add_argument(
+        "--no-learning", action="store_true",
+        help="skip the second chapter, in which a class and a camera are taught (it needs the whole sample video)",
+    )  # fmt: skip
     parser.add_argument("--no-pictures", action="store_true", help="skip mosaic.mp4 and journeys.png")
     add_kafka(parser)
 
@@ -58,6 +63,7 @@ def _demo(options: argparse.Namespace) -> int:
         placement=options.placement,
         log=f"kafka://{options.kafka}" if options.kafka else "", num_shards=options.shards,
         truth=options.truth or _default_truth(options.video), pictures=not options.no_pictures,
+        learning=not options.no_learning,
     )  # fmt: skip
     show = choose_show(messages, as_json=options.json)
     with stdout_kept_for_results(), DemoProgress({}, show=show, console=messages) as progress:
@@ -65,9 +71,12 @@ def _demo(options: argparse.Namespace) -> int:
     if options.json:
         print_json(report)
     else:
+        from cluster.demo.learning import PICTURE as LESSON
         from cluster.demo.pictures import JOURNEYS, MOSAIC
 
         pictures = {name: options.out / name for name in (MOSAIC, JOURNEYS) if demo.pictures}
+        if "learning" in report:
+            pictures[LESSON] = options.out / LESSON
         print_report(report, Console(), {**pictures, "report.json": options.out / "report.json"})
     return 0 if report["frames_lost"] == 0 else 1
 

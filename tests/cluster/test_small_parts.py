@@ -28,7 +28,17 @@ def test_every_metric_name_carries_its_unit_or_counts() -> None:
         for line in generate_latest(metrics.registry).decode().splitlines()
         if line.startswith("# TYPE")
     }
-    endings = ("_total", "_created", "_seconds", "_frames", "_appearances", "_identities")
+    endings = (
+        "_total",
+        "_created",
+        "_seconds",
+        "_frames",
+        "_appearances",
+        "_identities",
+        "_serial",
+        "_tasks",
+        "_ratio",
+    )
     assert all(name.startswith("camweave_") and name.endswith(endings) for name in names), names
     assert metrics.registry.get_sample_value("camweave_stage_seconds_count", {"stage": "poll"}) == 1
 

@@ -1,0 +1,1 @@
+"""Owns what a site's learning follows from: which version is served, what is replayed, and what passes the gate."""
