@@ -232,6 +232,18 @@ _ROWS: Final = (
     ("Against the truth", "tracking IDF1", "tracking.idf1", "{:.3f}"),
     ("Against the truth", "tracking MOTA", "tracking.mota", "{:.3f}"),
     ("Against the truth", "site IDF1", "site.idf1", "{:.3f}"),
+    ("Taught while running", "seconds until served", "learning.seconds_to_served", "{:.1f}"),
+    (
+        "Taught while running",
+        "wearer named, of those looked for",
+        "learning.class.after.wearers_named",
+        "{:d}",
+    ),
+    ("Taught while running", "  of", "learning.class.after.wearers", "{:d}"),
+    ("Taught while running", "others named by mistake", "learning.class.after.others_named", "{:d}"),
+    ("Taught while running", "  of", "learning.class.after.others", "{:d}"),
+    ("Taught while running", "new camera, rank-1 before", "learning.camera.rank1_before", "{:.3f}"),
+    ("Taught while running", "new camera, rank-1 after", "learning.camera.rank1_after", "{:.3f}"),
 )
 """Group, words, path into the report, format. What a report lacks is not shown."""
 

@@ -23,13 +23,20 @@ from cluster.metrics import Metrics
 from cluster.topics import Topics
 from cluster.writer import COMMIT_EVERY_S, DurableWriter, Output
 from pipeline.camera import Camera, FollowedFrame
-from pipeline.detections import Detections
 from pipeline.errors import BadFrame
 from pipeline.frames import FrameHeader
 from pipeline.guard import FrameGuard
 from pipeline.looks import NO_LOOKS
-from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Refusal
-from pipeline.records import DeadLetter, FrameRef, TrackletBatch, TrackletEvent, TrackletPhase, encode
+from pipeline.perception import CropRequest, EncodedFrame, Perceiver, Refusal, Seen
+from pipeline.records import (
+    DeadLetter,
+    FrameRef,
+    FrameResult,
+    TrackletBatch,
+    TrackletEvent,
+    TrackletPhase,
+    encode,
+)
 
 _BATCHES_IN_FLIGHT = 2
 """One that the networks look at, one that begins before the last image of the other is done."""
@@ -50,7 +57,7 @@ class _Admitted:
     @property
     def encoded(self) -> EncodedFrame:
         key = (self.record.topic, self.record.partition, self.record.offset)
-        return EncodedFrame(key, self.record.value, self.header.width, self.header.height)
+        return EncodedFrame(key, self.record.value, self.header.width, self.header.height, self.header.camera)
 
 
 @dataclass(slots=True)
@@ -59,7 +66,7 @@ class _Batch:
 
     records: Sequence[Record]
     admitted: list[_Admitted] = field(default_factory=list)
-    seen: Future[list[Detections | Refusal]] | None = None
+    seen: Future[list[Seen | Refusal]] | None = None
     """One result for each admitted frame that has an image, in order."""
     buried: list[Output] = field(default_factory=list)
 
@@ -69,6 +76,13 @@ class _Story(NamedTuple):
 
     admitted: _Admitted
     followed: FollowedFrame | None
+
+
+class _Told(NamedTuple):
+    """Is what is told of a batch: a result a frame, and each camera's news."""
+
+    results: list[tuple[FrameHeader, FrameResult]]
+    news: list[TrackletBatch]
 
 
 class StreamShard:
@@ -140,10 +154,10 @@ class StreamShard:
             stories = self._follow(batch, seen)
         # Step 7
         with self._metrics.stage("embed"):
-            news = self._learn_appearances(stories)
+            told = self._learn_appearances(stories)
         # Step 8
         with self._metrics.stage("produce"):
-            self._writer.add([*batch.buried, *self._outputs(stories, news)])
+            self._writer.add([*batch.buried, *self._outputs(told)])
             self._uncommitted.update({record.topic_partition: record.offset + 1 for record in batch.records})
             self._writer.send()
 
@@ -188,24 +202,22 @@ class StreamShard:
             self._partition_of[header.camera] = record.topic_partition
             batch.admitted.append(_Admitted(record, header))
 
-    def _follow(self, batch: _Batch, seen: Sequence[Detections | Refusal]) -> list[_Story]:
+    def _follow(self, batch: _Batch, seen: Sequence[Seen | Refusal]) -> list[_Story]:
         stories = []
         results = iter(seen)
         for frame in batch.admitted:
             if frame.header.ended:
                 stories.append(_Story(frame, None))
                 continue
-            detections = next(results)
-            if isinstance(detections, Refusal):
-                self._bury(batch, frame.record, detections.cause, detections.detail, frame.header.camera)
+            result = next(results)
+            if isinstance(result, Refusal):
+                self._bury(batch, frame.record, result.cause, result.detail, frame.header.camera)
                 continue
-            followed = self._camera(frame.header.camera).follow(
-                frame.header, frame.ref, detections, self._perceiver.model_version
-            )
+            followed = self._camera(frame.header.camera).follow(frame.header, frame.ref, result)
             stories.append(_Story(frame, followed))
         return stories
 
-    def _learn_appearances(self, stories: Sequence[_Story]) -> list[TrackletBatch]:
+    def _learn_appearances(self, stories: Sequence[_Story]) -> _Told:
         """Embed what the frames ask for, all at once, and collect each camera's news."""
         requests = [
             CropRequest(story.admitted.encoded, story.followed.sample_boxes_N4)
@@ -213,21 +225,21 @@ class StreamShard:
             if story.followed is not None and story.followed.samples
         ]
         embedded = iter(self._perceiver.embed(requests) if requests else [])
+        results: list[tuple[FrameHeader, FrameResult]] = []
         news: dict[str, list[TrackletEvent]] = {}
         last: dict[str, _Story] = {}
         for story in stories:
             camera = self._camera(story.admitted.header.camera)
-            if story.followed is None:
-                events = camera.finish()
-            elif story.followed.samples:
-                looks = next(embedded)
-                self._metrics.embeddings.inc(len(looks.embeddings_ND))
-                events = camera.learn_appearance(story.followed, looks)
-            else:
-                events = camera.learn_appearance(story.followed, NO_LOOKS)
-            news.setdefault(camera.camera, []).extend(events)
             last[camera.camera] = story
-        return [self._news_of(name, tuple(news[name]), story) for name, story in last.items()]
+            if story.followed is None:
+                news.setdefault(camera.camera, []).extend(camera.finish())
+                continue
+            looks = next(embedded) if story.followed.samples else NO_LOOKS
+            self._metrics.embeddings.inc(len(looks.embeddings_ND))
+            complete = camera.learn_appearance(story.followed, looks)
+            results.append((story.admitted.header, complete.result))
+            news.setdefault(camera.camera, []).extend(complete.events)
+        return _Told(results, [self._news_of(name, tuple(news[name]), story) for name, story in last.items()])
 
     def _news_of(self, name: str, events: tuple[TrackletEvent, ...], last: _Story) -> TrackletBatch:
         confirmed = sum(event.phase is TrackletPhase.CONFIRMED for event in events)
@@ -240,18 +252,16 @@ class StreamShard:
             ended=last.followed is None,
         )
 
-    def _outputs(self, stories: Sequence[_Story], batches: Sequence[TrackletBatch]) -> list[Output]:
+    def _outputs(self, told: _Told) -> list[Output]:
         outputs: list[Output] = []
-        for header, followed in ((story.admitted.header, story.followed) for story in stories):
-            if followed is None:
-                continue
+        for header, complete in told.results:
             latency_s = max(0.0, (self._clock_ns() - header.produced_ns) / 1e9)
-            result = msgspec.structs.replace(followed.result, latency_s=latency_s)
+            result = msgspec.structs.replace(complete, latency_s=latency_s)
             outputs.append(Output(self._topics.tracks, encode(result), header.camera.encode()))
             self._metrics.latency_seconds.observe(latency_s)
             self._metrics.frames_processed.labels(header.camera).inc()
             self._metrics.detections.labels(header.camera).inc(len(result.observations))
-        outputs.extend(Output(self._topics.tracklets, encode(b), b.camera.encode()) for b in batches)
+        outputs.extend(Output(self._topics.tracklets, encode(b), b.camera.encode()) for b in told.news)
         return outputs
 
     def _bury(
@@ -269,8 +279,7 @@ class StreamShard:
     def _camera(self, name: str) -> Camera:
         if name not in self._cameras:
             self._cameras[name] = Camera(
-                name, self._site.tracker, self._site.tracklets, self._perceiver.class_names,
-                self._perceiver.embedder_version,
+                name, self._site.tracker, self._site.tracklets, self._perceiver.embedder_version
             )  # fmt: skip
         return self._cameras[name]
 

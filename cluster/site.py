@@ -14,9 +14,10 @@ import ray
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from cluster.actors import GalleryActor, PerceptionActor, ShardActor
+from cluster.actors import GalleryActor, LearnerActor, PerceptionActor, ShardActor
 from cluster.config import SiteConfig
 from cluster.errors import ClusterError
+from cluster.log.lag import lag
 from cluster.log.open import open_log
 from cluster.log.protocol import Log
 from cluster.metrics import STAGES, Metrics
@@ -148,13 +149,7 @@ class Site:
 
     def lag(self, group: str, topic: str) -> int:
         """Return how many records `group` has not committed yet."""
-        end = self.log.end_offsets(topic)
-        committed = self.log.committed(group, topic)
-        behind = [partition for partition, offset in end.items() if committed.get(partition, 0) < offset]
-        if not behind:
-            return 0
-        begin = self.log.beginning_offsets(topic)  # what retention has removed is not waited for
-        return sum(end[p] - max(committed.get(p, 0), begin[p]) for p in behind)
+        return lag(self.log, group, topic)
 
     def stage_seconds(self) -> dict[str, float]:
         """Return the seconds that the shards have spent in each stage so far."""
@@ -249,6 +244,8 @@ class Site:
                 for _ in range(config.num_perception)
             ]
         self._start("gallery", _options(GalleryActor, num_cpus=0.1).remote(config))
+        if config.learning.enabled:
+            self._start("learner", _options(LearnerActor, num_cpus=0.1).remote(config))
         gpus = config.perception_gpus if config.placement == "fused" else 0
         for index in range(config.num_shards):
             perception = self._perception[index % len(self._perception)] if self._perception else None

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 import onnxruntime
 import torch
@@ -163,16 +163,20 @@ def build_detector(config: DetectorConfig, cpu: Collection[str] | None = None) -
         WeightsCorrupt: when a weight file is not what it must be.
         DeviceUnavailable: when this machine lacks the device, or 8-bit arithmetic.
     """
-    cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
-    weights_dir = Path(config.weights_dir).expanduser() if config.weights_dir else None
     if config.name == "nanodet":
-        return _build_nanodet(config, cache_dir, weights_dir, cpu_flags() if cpu is None else cpu)
+        return _build_nanodet(config, cpu)
     known = ("nanodet", *torchvision_names())
     if config.name not in known:
         raise ModelError(f"detector {config.name!r} is unknown; {_nearest(config.name, known)}")
     if config.precision == "int8":
         raise ModelError(f"precision is int8, which {config.name} does not have; set it to auto or float32")
-    return _build_torchvision(config, cache_dir, weights_dir)
+    return _build_torchvision(config)
+
+
+def _folders(config: DetectorConfig) -> tuple[Path, Path | None]:
+    """Return where weights are kept, and where a site has them already."""
+    cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
+    return cache_dir, Path(config.weights_dir).expanduser() if config.weights_dir else None
 
 
 def load_nanodet(store: WeightStore) -> NanoDet:
@@ -188,23 +192,48 @@ def load_nanodet(store: WeightStore) -> NanoDet:
     return network
 
 
-def _build_nanodet(
-    config: DetectorConfig, cache_dir: Path, weights_dir: Path | None, cpu: Collection[str]
-) -> NetworkDetector:
+class PreparedNanoDet(NamedTuple):
+    """Is NanoDet as a configuration wants it, short of what runs it."""
+
+    predictor: NanoDetPredictor
+    model: bytes | None
+    """The exported predictor; None where torch runs it."""
+    version: str
+    size: tuple[int, int]
+    selection: Selection
+    device: torch.device
+
+
+def prepare_nanodet(
+    config: DetectorConfig,
+    kind: type[NanoDetPredictor] = NanoDetPredictor,
+    cpu: Collection[str] | None = None,
+) -> PreparedNanoDet:
+    """Load, and export where ONNX Runtime runs it, a predictor of this kind; raises what `build_detector` does."""
+    cache_dir, weights_dir = _folders(config)
     size = config.input_size or NANODET_SIZE
     selection = _selection(config, COCO_CLASSES)
     device = resolve_device(config.device) if config.execution == "torch" else onnx_device(config.device)
-    precision = choose_precision(config.precision, config.execution, device, cpu)
-    predictor = NanoDetPredictor(load_nanodet(WeightStore(cache_dir, weights_dir)), *size)
-    version = NANODET_VERSION
-    execution: Execution
+    flags = cpu_flags() if cpu is None else cpu
+    precision = choose_precision(config.precision, config.execution, device, flags)
+    predictor = kind(load_nanodet(WeightStore(cache_dir, weights_dir)), *size)
+    version, model = NANODET_VERSION, None
     if config.execution == "torch":
         _limit_torch_threads(config)
-        execution = TorchExecution(predictor, size, selection, device, config.half)
     else:
         version, model = _nanodet_onnx(predictor, size, cache_dir / "onnx", precision, config.precision)
-        execution = OnnxExecution(model, size, selection, device, config.threads or usable_cores())
-    return NetworkDetector(execution, version=version, class_names=COCO_CLASSES, input_size=size)
+    return PreparedNanoDet(predictor, model, version, size, selection, device)
+
+
+def _build_nanodet(config: DetectorConfig, cpu: Collection[str] | None) -> NetworkDetector:
+    made = prepare_nanodet(config, cpu=cpu)
+    execution: Execution
+    if made.model is None:
+        execution = TorchExecution(made.predictor, made.size, made.selection, made.device, config.half)
+    else:
+        threads = config.threads or usable_cores()
+        execution = OnnxExecution(made.model, made.size, made.selection, made.device, threads)
+    return NetworkDetector(execution, version=made.version, class_names=COCO_CLASSES, input_size=made.size)
 
 
 def _nanodet_onnx(
@@ -220,7 +249,12 @@ def _nanodet_onnx(
             _log.warning(
                 "nanodet runs in float32, its 8-bit form cannot be made", extra={"cause": str(error)}
             )
-    return NANODET_VERSION, onnx_model(predictor, size, _export_path(folder, NANODET_VERSION, size))
+    return NANODET_VERSION, _nanodet_float32(predictor, size, folder)
+
+
+def _nanodet_float32(predictor: NanoDetPredictor, size: tuple[int, int], folder: Path) -> bytes:
+    path = _export_path(folder, NANODET_VERSION, size, predictor.suffix)
+    return onnx_model(predictor, size, path, predictor.outputs)
 
 
 def _nanodet_int8(
@@ -231,19 +265,21 @@ def _nanodet_int8(
     keep = {ordered.index(conv) for conv in predictor.network.output_convolutions}
 
     def build() -> bytes:
-        exported = onnx_model(predictor, size, _export_path(folder, NANODET_VERSION, size))
+        exported = _nanodet_float32(predictor, size, folder)
         return quantize(exported, [conv.weight.detach().numpy() for conv in ordered], ranges, keep=keep)
 
     digest = hashlib.sha256(f"{NANODET.digest} {ranges.digest} {QUANTIZER}".encode()).hexdigest()
     version = f"nanodet-int8@{digest[:12]}"
-    return version, derived(_export_path(folder, version, size, f"-ort{onnxruntime.__version__}"), build)
+    suffix = f"{predictor.suffix}-ort{onnxruntime.__version__}"
+    return version, derived(_export_path(folder, version, size, suffix), build)
 
 
 def _export_path(folder: Path, version: str, size: tuple[int, int], suffix: str = "") -> Path:
     return folder / f"{version}-{size[0]}x{size[1]}-graph{GRAPH}-opset{OPSET}{suffix}.onnx"
 
 
-def _build_torchvision(config: DetectorConfig, cache_dir: Path, weights_dir: Path | None) -> NetworkDetector:
+def _build_torchvision(config: DetectorConfig) -> NetworkDetector:
+    cache_dir, weights_dir = _folders(config)
     names = torchvision_categories(config.name)
     selection = _selection(config, names)
     device = resolve_device(config.device)

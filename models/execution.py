@@ -24,6 +24,8 @@ from models.files import write_atomically
 from models.weights import locked
 
 OPSET: Final = 20
+OUTPUTS: Final = ("boxes", "scores")
+"""Of a predictor that only detects."""
 MAX_BATCH: Final = 64
 MAX_LENGTH: Final = 4096
 """Of an exported network's free axes."""
@@ -169,13 +171,15 @@ def onnx_session(model: bytes, device: torch.device) -> onnxruntime.InferenceSes
     return onnxruntime.InferenceSession(model, options, providers=[provider])
 
 
-def onnx_model(predictor: nn.Module, size: tuple[int, int], path: Path) -> bytes:
+def onnx_model(
+    predictor: nn.Module, size: tuple[int, int], path: Path, outputs: Sequence[str] = OUTPUTS
+) -> bytes:
     """Return the predictor as ONNX, from the file `path` or exported to it; a damaged file is exported anew.
 
     Raises:
         ModelError: when the file has to be exported and cannot be written.
     """
-    return derived(path, lambda: export_onnx(predictor, size))
+    return derived(path, lambda: export_onnx(predictor, size, outputs))
 
 
 def derived(path: Path, build: Callable[[], bytes]) -> bytes:
@@ -201,14 +205,15 @@ def derived(path: Path, build: Callable[[], bytes]) -> bytes:
     return content
 
 
-def export_onnx(predictor: nn.Module, size: tuple[int, int]) -> bytes:
+def export_onnx(predictor: nn.Module, size: tuple[int, int], outputs: Sequence[str] = OUTPUTS) -> bytes:
     """Export a predictor with a free batch size and a free number of classes.
 
-    Inputs: `images` N x H x W x 3 uint8, `labels` K int64. Outputs: `boxes` N x 4 x A, `scores` N x K x A, float32.
+    Inputs: `images` N x H x W x 3 uint8, `labels` K int64. Outputs: `boxes` N x 4 x A, `scores` N x K x A, float32,
+    and whatever more `outputs` names.
     """
     images = GraphInput("images", torch.zeros(2, *size, 3, dtype=torch.uint8), free_axis="n")
     labels = GraphInput("labels", torch.arange(2), free_axis="k")
-    return exported(predictor, [images, labels], ["boxes", "scores"])
+    return exported(predictor, [images, labels], outputs)
 
 
 def exported(network: nn.Module, inputs: Sequence[GraphInput], outputs: Sequence[str]) -> bytes:

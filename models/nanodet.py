@@ -23,6 +23,8 @@ from models.errors import WeightsCorrupt
 
 STRIDES: Final = (8, 16, 32)
 NUM_BINS: Final = 11
+HIDDEN_CHANNELS: Final = 128
+"""Features of a cell that its class and box are predicted from."""
 SIZE_MULTIPLE: Final = STRIDES[-1]
 MEAN_BGR: Final = (103.53, 116.28, 123.675)
 STD_BGR: Final = (57.375, 57.12, 58.395)
@@ -123,7 +125,8 @@ class NanoDet(nn.Module):
         self.neck = PathAggregation((128, 256, 512), 128)
         outputs = num_classes + 4 * NUM_BINS
         self.heads = nn.ModuleList(
-            nn.Sequential(ConvAct(128, 128), nn.Conv2d(128, outputs, 1)) for _ in STRIDES
+            nn.Sequential(ConvAct(128, HIDDEN_CHANNELS), nn.Conv2d(HIDDEN_CHANNELS, outputs, 1))
+            for _ in STRIDES
         )
 
     @property
@@ -133,11 +136,20 @@ class NanoDet(nn.Module):
 
     def forward(self, images_N3HW: Tensor) -> tuple[Tensor, Tensor]:
         """Return class logits N x C x A and distance logits N x B x A; cells run by stride, then row, then column."""
+        return self.predict(self.hidden(images_N3HW))
+
+    def hidden(self, images_N3HW: Tensor) -> list[Tensor]:
+        """Return, by stride, N x D x H/stride x W/stride: what the convolutions that predict read."""
         x = (images_N3HW - self.mean) / self.std
         c8 = self.stage8(self.stage4(self.pool(self.stem(x))))
         c16 = self.stage16(c8)
         levels = self.neck(c8, c16, self.stage32(c16))
-        out = torch.cat([head(p).flatten(2) for head, p in zip(self.heads, levels, strict=True)], dim=2)
+        return [next(head.children())(p) for head, p in zip(self.heads, levels, strict=True)]
+
+    def predict(self, hidden: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the logits of what `hidden` returned; as `forward`."""
+        pairs = zip(self.output_convolutions, hidden, strict=True)
+        out = torch.cat([convolution(h).flatten(2) for convolution, h in pairs], dim=2)
         return out[:, : self.num_classes], out[:, self.num_classes :]
 
 
@@ -146,6 +158,11 @@ class NanoDetPredictor(nn.Module):
 
     The network inside may be in half precision; boxes and scores are computed and returned in single.
     """
+
+    outputs: tuple[str, ...] = ("boxes", "scores")
+    """Names of what it returns."""
+    suffix: str = ""
+    """Tells its exports from those of its kin."""
 
     grid_3A: Tensor
     size_2: Tensor
@@ -159,17 +176,41 @@ class NanoDetPredictor(nn.Module):
         self.register_buffer("size_2", torch.tensor([width, height]).float().view(2, 1), persistent=False)
         self.register_buffer("bins", torch.arange(NUM_BINS).float().view(NUM_BINS, 1), persistent=False)
 
-    def forward(self, images_NHW3: Tensor, labels_K: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images_NHW3: Tensor, labels_K: Tensor) -> tuple[Tensor, ...]:
         """Return boxes N x 4 x A (left, top, right, bottom, relative) and scores N x K x A of the given classes."""
-        # A permuted view of N x H x W x 3 is exactly channels-last.
-        pixels_N3HW = images_NHW3.permute(0, 3, 1, 2).to(self.network.mean.dtype)
-        logits_NCA, bins_NBA = self.network(pixels_N3HW)
+        logits_NCA, bins_NBA = self.network(self._pixels(images_NHW3))
         scores_NKA = torch.sigmoid(logits_NCA.index_select(1, labels_K).float())
-        weights = torch.softmax(bins_NBA.float().unflatten(1, (4, NUM_BINS)), dim=2)
+        return self._boxes(bins_NBA), scores_NKA
+
+    def _pixels(self, images_NHW3: Tensor) -> Tensor:
+        # A permuted view of N x H x W x 3 is exactly channels-last.
+        return images_NHW3.permute(0, 3, 1, 2).to(self.network.mean.dtype)
+
+    def _boxes(self, bins_NBA: Tensor) -> Tensor:
+        weights = torch.softmax(torch.unflatten(bins_NBA.float(), 1, (4, NUM_BINS)), dim=2)
         distances_N4A = (weights * self.bins).sum(dim=2) * self.grid_3A[2]
         centres_2A = self.grid_3A[:2]
         corners = (centres_2A - distances_N4A[:, :2], centres_2A + distances_N4A[:, 2:])
-        return torch.cat([corner / self.size_2 for corner in corners], dim=1), scores_NKA
+        return torch.cat([corner / self.size_2 for corner in corners], dim=1)
+
+
+class NanoDetFeaturePredictor(NanoDetPredictor):
+    """Gives out, beside boxes and scores, what heads for taught classes read (see `models.fewshot.detection`)."""
+
+    outputs = ("boxes", "scores", "objectness", "hidden")
+    suffix = "-features"
+
+    def forward(self, images_NHW3: Tensor, labels_K: Tensor) -> tuple[Tensor, ...]:
+        """Return boxes N x 4 x A, scores N x K x A, objectness N x A and hidden features N x D x A.
+
+        A cell's objectness is its best score for any class that the network knows.
+        """
+        levels = self.network.hidden(self._pixels(images_NHW3))
+        logits_NCA, bins_NBA = self.network.predict(levels)
+        scores_NKA = torch.sigmoid(logits_NCA.index_select(1, labels_K).float())
+        objectness_NA = torch.sigmoid(logits_NCA.amax(dim=1).float())
+        hidden_NDA = torch.cat([level.flatten(2) for level in levels], dim=2).float()
+        return self._boxes(bins_NBA), scores_NKA, objectness_NA, hidden_NDA
 
 
 def cell_grid(height: int, width: int) -> NDArray[np.float32]:

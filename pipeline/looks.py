@@ -16,11 +16,22 @@ TAPS: Final = 9
 """Length of the mean that blurs once more."""
 
 
+class TaughtLogits(NamedTuple):
+    """Is how likely N crops are of each of C classes that were taught at the site."""
+
+    version: str
+    """Of the learned parts."""
+    classes: tuple[str, ...]
+    logits_NC: NDArray[np.float32]  # natural logs of the odds
+
+
 class Looks(NamedTuple):
     """Is what N crops look like."""
 
     embeddings_ND: NDArray[np.float32]
     sharpness_N: NDArray[np.float32]  # in [0, 1], see `sharpness`
+    taught: TaughtLogits | None = None
+    """None where no class was taught."""
 
 
 NO_LOOKS: Final = Looks(np.zeros((0, 0), np.float32), np.zeros(0, np.float32))

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 
 from models.detector import Detector, ImageHW3
 from models.embedder import Embedder
+from models.fewshot.parts import NOTHING_LEARNED, LearnedParts
 from pipeline.detections import Detections
 from pipeline.errors import BadFrame
 from pipeline.frames import decode
-from pipeline.looks import Looks, sharpness
+from pipeline.looks import Looks, TaughtLogits, sharpness
 
 FrameKey = tuple[str, int, int]
 """Topic, partition, offset: the identity of a frame."""
@@ -30,6 +31,23 @@ class EncodedFrame(NamedTuple):
     jpeg: bytes
     width: int
     height: int
+    camera: str
+
+
+class Models(NamedTuple):
+    """Says what a result was made with."""
+
+    version: str
+    """Of the detector, the embedder, and the taught parts if there are any."""
+    class_names: tuple[str, ...]
+    """The class of each label index."""
+
+
+class Seen(NamedTuple):
+    """Is what was detected in a frame, and by which models."""
+
+    detections: Detections
+    models: Models
 
 
 class Refusal(NamedTuple):
@@ -53,18 +71,10 @@ class Perceiver(Protocol):
     """
 
     @property
-    def model_version(self) -> str:
-        """Versions of the detector and the embedder; every result carries it."""
-
-    @property
     def embedder_version(self) -> str:
-        """Version of the embedder alone."""
+        """Version of the embedder: what embeddings are compared within."""
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """The class of each label index."""
-
-    def detect(self, frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
+    def detect(self, frames: Sequence[EncodedFrame]) -> list[Seen | Refusal]:
         """Decode and detect, one result a frame, in order."""
 
     def embed(self, requests: Sequence[CropRequest]) -> list[Looks]:
@@ -83,8 +93,16 @@ class PerceptionConfig:
     """A crop lower than this in the downscaled image is cut from the full image instead."""
 
 
+class _Networks(NamedTuple):
+    """Is what one version of the learned parts makes of the networks; calls take it whole."""
+
+    detector: Detector
+    parts: LearnedParts
+    models: Models
+
+
 class Perception:
-    """Runs a detector and an embedder on JPEGs."""
+    """Runs a detector and an embedder on JPEGs, and what was taught on top of them."""
 
     def __init__(self, detector: Detector, embedder: Embedder, config: PerceptionConfig) -> None:
         self._detector = detector
@@ -93,40 +111,57 @@ class Perception:
         self._decoded: OrderedDict[FrameKey, ImageHW3] = OrderedDict()
         self._decoded_lock = Lock()
         self._decoders = ThreadPoolExecutor(config.decode_threads, thread_name_prefix="decode")
-        self.model_version = f"{detector.version}+{embedder.version}"
         self.embedder_version = embedder.version
-        self.class_names = detector.class_names
+        self.use(NOTHING_LEARNED)
 
-    def detect(self, frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
+    def use(self, parts: LearnedParts) -> None:
+        """Apply these parts from the next batch on; any thread may call it."""
+        detector = parts.detector or self._detector
+        versions = [self._detector.version, self._embedder.version, *filter(None, [parts.version])]
+        self._networks = _Networks(detector, parts, Models("+".join(versions), detector.class_names))
+
+    def detect(self, frames: Sequence[EncodedFrame]) -> list[Seen | Refusal]:
         """Decode at the smallest scale that the network can use, detect, and scale boxes to the source frame."""
+        networks = self._networks
         height, width = self._detector.input_size
         images = list(self._decoders.map(lambda frame: _decode(frame, height, width), frames))
         readable = [image for image in images if not isinstance(image, Refusal)]
-        raw = iter(self._detector.detect(readable) if readable else [])
-        results: list[Detections | Refusal] = []
+        raw = iter(networks.detector.detect(readable) if readable else [])
+        results: list[Seen | Refusal] = []
         for frame, image in zip(frames, images, strict=True):
             if isinstance(image, Refusal):
                 results.append(image)
             else:
                 self._keep(frame.key, image)
-                results.append(Detections.from_raw(next(raw), frame.width, frame.height))
+                detections = Detections.from_raw(next(raw), frame.width, frame.height)
+                results.append(Seen(detections, networks.models))
         return results
 
     def embed(self, requests: Sequence[CropRequest]) -> list[Looks]:
         """Embed boxes of frames that were detected in before (any frame will do, recent ones are cheaper)."""
+        parts = self._networks.parts
         crops: list[ImageHW3] = []
         for request in requests:
             image = self._image_for(request)
             crops.extend(cut(image, request.boxes_N4 * (image.shape[1] / request.frame.width)))
-        if not crops:
-            nothing = Looks(np.zeros((0, self._embedder.dimension), np.float32), np.zeros(0, np.float32))
-            return [nothing for _ in requests]
         embeddings_ND = self._embedder.embed(crops)
         sharpness_N = np.array([sharpness(crop) for crop in crops], np.float32)
-        ends = np.cumsum([len(request.boxes_N4) for request in requests])[:-1]
+        spans = [(request.frame.camera, len(request.boxes_N4)) for request in requests]
+        adapted_ND = parts.adapted(embeddings_ND, spans)
+        ends = np.cumsum([length for _, length in spans])[:-1]
+        looks = [
+            Looks(*pieces)
+            for pieces in zip(np.split(adapted_ND, ends), np.split(sharpness_N, ends), strict=True)
+        ]
+        if parts.classes is None:
+            return looks
+        split = np.split(
+            parts.classes.logits(embeddings_ND), ends
+        )  # classes are taught on what no camera adapts
+        names = parts.classes.names
         return [
-            Looks(*parts)
-            for parts in zip(np.split(embeddings_ND, ends), np.split(sharpness_N, ends), strict=True)
+            look._replace(taught=TaughtLogits(parts.version, names, logits_NC))
+            for look, logits_NC in zip(looks, split, strict=True)
         ]
 
     def close(self) -> None:

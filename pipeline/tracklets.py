@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from pipeline.detections import Box, Detections, lies_inside
 from pipeline.looks import Looks
+from pipeline.perception import Seen
 from pipeline.records import PathPoint, TrackletEvent, TrackletPhase
+from pipeline.taught import TaughtBelief
 from pipeline.tracker import TrackerUpdate
 
 NS = 1_000_000_000
@@ -76,12 +78,16 @@ class _Tracklet:
     told: NDArray[np.float32] | None = None
     beside: set[str] = field(default_factory=set)
     told_beside: set[str] = field(default_factory=set)
+    taught: TaughtBelief = field(default_factory=TaughtBelief)
+    sum_of_scores: float = 0.0
+    num_sightings: int = 0
 
 
 class _Sighting(NamedTuple):
     at_ns: int
     tracklet: _Tracklet
     box: Box
+    score: float
     size: tuple[int, int]
     present: set[str]
 
@@ -92,22 +98,23 @@ class CameraTracklets:
 
     config: TrackletConfig
     embedder: str
-    class_names: tuple[str, ...]
     _open: dict[str, _Tracklet] = field(default_factory=dict)
     _unread: deque[_Sighting] = field(default_factory=deque)
 
     def observe(
-        self, update: TrackerUpdate, detections: Detections, at_ns: int, size: tuple[int, int]
+        self, update: TrackerUpdate, seen: Seen, at_ns: int, size: tuple[int, int]
     ) -> list[SampleRequest]:
         """Note the frame's tracks and return the detections worth embedding; `size` is (width, height)."""
+        detections = seen.detections
         covered = covered_share(detections.boxes_N4)
         present = {track for track in update.track_ids if track is not None}
         requests = []
         for index, (track, confirmed) in enumerate(zip(update.track_ids, update.confirmed, strict=True)):
             if track is None:
                 continue
-            tracklet = self._note(track, index, detections, at_ns)
-            self._unread.append(_Sighting(at_ns, tracklet, _box(detections, index), size, present))
+            tracklet = self._note(track, index, seen, at_ns)
+            score = float(detections.scores_N[index])
+            self._unread.append(_Sighting(at_ns, tracklet, _box(detections, index), score, size, present))
             if not confirmed:
                 continue
             if tracklet.confirmed_ns < 0:
@@ -127,15 +134,24 @@ class CameraTracklets:
 
         A sample weighs by how sure and how large its box is, how little of it is covered, and how sharp it is.
         """
-        for request, embedding_D, sharpness in zip(requests, *looks, strict=True):
+        rows = zip(requests, looks.embeddings_ND, looks.sharpness_N, strict=True)
+        for row, (request, embedding_D, sharpness) in enumerate(rows):
             tracklet = self._open.get(request.track)
             if tracklet is None or not np.isfinite(embedding_D).all():
                 continue
-            weighted = embedding_D * np.float32(request.weight * max(sharpness, MIN_SHARPNESS))
+            weight = request.weight * max(float(sharpness), MIN_SHARPNESS)
+            weighted = embedding_D * np.float32(weight)
+            if looks.taught is not None:
+                tracklet.taught.add(looks.taught, row, weight)
             tracklet.weighted_sum = (
                 weighted if tracklet.weighted_sum is None else tracklet.weighted_sum + weighted
             )
             tracklet.num_samples += 1
+
+    def taught(self, track: str | None) -> dict[str, float]:
+        """Return the probability of each taught class that a track seems to be of."""
+        tracklet = None if track is None else self._open.get(track)
+        return {} if tracklet is None else tracklet.taught.probable()
 
     def news(self, ended: Sequence[str], at_ns: int) -> tuple[TrackletEvent, ...]:
         """Return what the gallery must hear after this frame, and forget the tracks that have ended."""
@@ -156,16 +172,18 @@ class CameraTracklets:
                 events.append(self._event(track, last, TrackletPhase.ENDED, at_ns))
         return tuple(events)
 
-    def _note(self, track: str, index: int, detections: Detections, at_ns: int) -> _Tracklet:
+    def _note(self, track: str, index: int, seen: Seen, at_ns: int) -> _Tracklet:
         tracklet = self._open.get(track)
         if tracklet is None:
-            label = self.class_names[int(detections.labels_N[index])]
-            tracklet = self._open[track] = _Tracklet(at_ns, label, _box(detections, index))
+            label = seen.models.class_names[int(seen.detections.labels_N[index])]
+            tracklet = self._open[track] = _Tracklet(at_ns, label, _box(seen.detections, index))
         return tracklet
 
     def _read(self, sighting: _Sighting) -> None:
         tracklet = sighting.tracklet
         tracklet.box, tracklet.seen_ns = sighting.box, sighting.at_ns
+        tracklet.sum_of_scores += sighting.score
+        tracklet.num_sightings += 1
         tracklet.beside |= sighting.present
         self._follow(tracklet, sighting.at_ns, sighting.size)
 
@@ -219,6 +237,8 @@ class CameraTracklets:
             beside=tuple(sorted(tracklet.beside - tracklet.told_beside - {track})),
             embedding=b"" if moved_only else look.astype("<f4").tobytes(),
             embedder="" if moved_only else self.embedder,
+            taught=tracklet.taught.probable(),
+            score=round(min(tracklet.sum_of_scores / max(tracklet.num_sightings, 1), 1.0), 4),
         )  # fmt: skip
         tracklet.told = tracklet.told if moved_only else look
         # What stands beside it for long is told once; what left is forgotten, so that the sets stay small.

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import av
 
 from cluster.config import CameraConfig, SiteConfig
+from cluster.demo import lesson
+from cluster.demo.learning import lesson_cameras, lesson_site, run_lesson
 from cluster.demo.pictures import draw_pictures
 from cluster.demo.report import build_report, collect, write_results
 from cluster.errors import BadConfig, ClusterError, LogUnavailable, SourceUnavailable
@@ -29,7 +31,7 @@ from cluster.log.partitioner import partition_for_key
 from cluster.log.protocol import TopicPartition
 from cluster.logs import log_as_json
 from cluster.progress import DemoProgress, Standing
-from cluster.sample_video import SAMPLE_SEQUENCE
+from cluster.sample_video import SAMPLE_SEQUENCE, SAMPLE_VIDEO
 from cluster.site import Site
 from models.files import write_atomically
 from pipeline.evaluation.mot import read_sequences
@@ -63,6 +65,8 @@ class DemoOptions:
     """Folder or zip of MOTChallenge sequences that holds the truth of this video, to score against."""
     pictures: bool = True
     """Whether to draw mosaic.mp4 and journeys.png."""
+    learning: bool = True
+    """Whether to play the second chapter, for which the sample video is needed: teaching a class and a camera."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,11 +106,31 @@ def run_demo(options: DemoOptions, progress: DemoProgress) -> dict[str, Any]:
     if options.truth is not None and options.minutes is None:
         progress.stage("scoring against the truth")
         report.update(_score(options, video, cameras))
+    if _has_lesson(options, video):
+        report["learning"] = _learn(options, config, video, progress)
     write_atomically(options.out / "report.json", json.dumps(report, indent=2).encode())
     if options.pictures and options.minutes is None:
         progress.stage("drawing journeys.png and mosaic.mp4")
         draw_pictures(options.out, video.path, video.fps, cameras, results, progress)
     return report
+
+
+def _has_lesson(options: DemoOptions, video: Video) -> bool:
+    is_sample = video.path.name == SAMPLE_VIDEO.name and video.num_frames > lesson.LAST_FRAME
+    return options.learning and options.minutes is None and is_sample
+
+
+def _learn(
+    options: DemoOptions, config: SiteConfig, video: Video, progress: DemoProgress
+) -> Mapping[str, Any]:
+    cameras = lesson_cameras(video.width, video.height)
+    return run_lesson(
+        lesson_site(config, cameras, options.out),
+        cameras,
+        lambda site, some: _stream(site, options, video, some, progress),
+        progress.stage,
+        options.out,
+    )
 
 
 def _look_at(options: DemoOptions) -> Video:

@@ -18,6 +18,8 @@ from pipeline.records import Observation
 MIN_SHOWN_SCORE: Final = 0.35
 UNIDENTIFIED: Final[Colour] = (190, 190, 190)
 """The grey of boxes that belong to no identity (yet)."""
+TAUGHT: Final[Colour] = (60, 190, 255)
+"""The amber of boxes that are of a class taught at the site, and of no identity (yet)."""
 
 _CASING: Final[Colour] = (24, 24, 24)  # a dark edge keeps a colour readable on any ground
 _TRAIL_OPACITY: Final = 0.85
@@ -50,20 +52,23 @@ def draw_view(
         for track, steps in trails:
             if track in identity_of_track:
                 _draw_trail(image, trails, steps, legend.colour(identity_of_track[track]), scale)
-    named: list[tuple[str, Box]] = []
+    named: list[tuple[str, Colour, Box]] = []
     for seen in sorted(observations, key=lambda seen: seen.box[3]):
         box = _clipped(seen.box, scale, width, height)
         identity = identity_of_track.get(seen.track or "")
-        if identity is None and seen.score < MIN_SHOWN_SCORE:
+        if identity is None and not seen.taught and seen.score < MIN_SHOWN_SCORE:
             continue
-        if identity is None:
+        words = [] if identity is None else [legend.name(identity)]
+        words += sorted(seen.taught)
+        if not words:
             cv2.rectangle(image, box[:2], box[2:], UNIDENTIFIED, 1)
-        else:
-            _draw_box(image, box, legend.colour(identity))
-            named.append((identity, box))
+            continue
+        colour = TAUGHT if identity is None else legend.colour(identity)
+        _draw_box(image, box, colour)
+        named.append((", ".join(words), colour, box))
     taken = [_draw_caption(image, caption, size)] if caption else []
-    for identity, box in reversed(named):  # the nearest one chooses its place first
-        taken.append(_draw_name(image, box, legend.name(identity), legend.colour(identity), size, taken))
+    for name, colour, box in reversed(named):  # the nearest one chooses its place first
+        taken.append(_draw_name(image, box, name, colour, size, taken))
 
 
 def _letter_size(image: ImageHW3) -> int:

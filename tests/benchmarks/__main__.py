@@ -18,7 +18,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all)")
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)} (default: all but {', '.join(LONG)})"
+    )
     parser.add_argument(
         "--frames", type=int, default=100, help="end-to-end: video frames, four views of each"
     )
@@ -26,12 +28,14 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="end-to-end: so many, of which the median counts"
     )
+    parser.add_argument("--iterations", type=int, help="omniglot: meta-iterations of every learner")
+    parser.add_argument("--folds", nargs="+", default=[], metavar="ALPHABET", help="omniglot: held-out ones")
     options = parser.parse_args()
     unknown = sorted(set(options.parts) - set(PARTS))
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
     write_header()
-    for name in options.parts or PARTS:
+    for name in options.parts or [part for part in PARTS if part not in LONG]:
         PARTS[name](options)
 
 
@@ -66,13 +70,43 @@ def _sites(_options: argparse.Namespace) -> None:
     bench_sites()
 
 
+def _learning_latency(_options: argparse.Namespace) -> None:
+    from tests.benchmarks.learning_latency import bench_learning_latency
+
+    bench_learning_latency()
+
+
+def _meta(_options: argparse.Namespace) -> None:
+    from tests.benchmarks.meta import bench_meta
+
+    bench_meta()
+
+
+def _omniglot(options: argparse.Namespace) -> None:
+    from tests.benchmarks.omniglot import bench_omniglot
+
+    bench_omniglot(options.iterations, options.folds)
+
+
+def _few_shot_detection(_options: argparse.Namespace) -> None:
+    from tests.benchmarks.few_shot_detection import bench_few_shot_detection
+
+    bench_few_shot_detection()
+
+
 PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "end-to-end": _end_to_end,
     "tracker": _tracker,
     "embedder": _embedder,
     "gallery": _gallery,
     "sites": _sites,
+    "few-shot-detection": _few_shot_detection,
+    "learning-latency": _learning_latency,
+    "meta": _meta,
+    "omniglot": _omniglot,
 }
+LONG = {"omniglot"}
+"""Take the better part of an hour, and run only when they are asked for."""
 
 if __name__ == "__main__":
     main()

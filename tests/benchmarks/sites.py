@@ -32,14 +32,13 @@ from models.detectors import DetectorConfig, build_detector
 from models.embedders import EmbedderConfig, build_embedder
 from pipeline.association import buffered_iou
 from pipeline.camera import Camera
-from pipeline.detections import Detections
 from pipeline.evaluation.mot import MotRows, read_rows, read_sequences
 from pipeline.evaluation.site import score_site
 from pipeline.frames import FrameHeader
 from pipeline.identity import IdentityBook, IdentityConfig
 from pipeline.looks import NO_LOOKS
 from pipeline.ordering import EventOrder
-from pipeline.perception import CropRequest, EncodedFrame, Perception, PerceptionConfig
+from pipeline.perception import CropRequest, EncodedFrame, Perception, PerceptionConfig, Seen
 from pipeline.records import (
     DecisionKind,
     FrameRef,
@@ -190,24 +189,22 @@ def watch(layout: Layout, perception: Perception) -> Story:
     """Let the cameras of a site see the video, and follow what they see."""
     story = Story([], [])
     cameras = {
-        one.camera: Camera(
-            one.camera, TrackerConfig(), TrackletConfig(), perception.class_names, perception.embedder_version
-        )
+        one.camera: Camera(one.camera, TrackerConfig(), TrackletConfig(), perception.embedder_version)
         for one in layout.cameras
     }
     last: dict[str, FrameRef] = {}
     for sequence, image in enumerate(_images(layout.mirrored)):
         frames = [_encoded(one, number, sequence, image) for number, one in enumerate(layout.cameras)]
         seen = perception.detect([frame for _, _, frame in frames])
-        for (header, ref, frame), detections in zip(frames, seen, strict=True):
-            assert isinstance(detections, Detections)
+        for (header, ref, frame), seen_frame in zip(frames, seen, strict=True):
+            assert isinstance(seen_frame, Seen)
             camera = cameras[header.camera]
-            followed = camera.follow(header, ref, detections, perception.model_version)
+            followed = camera.follow(header, ref, seen_frame)
             request = CropRequest(frame, followed.sample_boxes_N4)
             looks = perception.embed([request])[0] if followed.samples else NO_LOOKS
-            events = camera.learn_appearance(followed, looks)
-            story.results.append(followed.result)
-            story.batches.append(_batch(camera, ref, events, ended=False))
+            complete = camera.learn_appearance(followed, looks)
+            story.results.append(complete.result)
+            story.batches.append(_batch(camera, ref, complete.events, ended=False))
             last[header.camera] = ref
     for name, camera in cameras.items():
         story.batches.append(_batch(camera, last[name], camera.finish(), ended=True))
@@ -274,7 +271,11 @@ def _encoded(
         width=camera.width, height=camera.height,
     )  # fmt: skip
     ref = FrameRef(topic="frames", partition=number, offset=sequence)
-    return header, ref, EncodedFrame((ref.topic, number, sequence), jpeg, camera.width, camera.height)
+    return (
+        header,
+        ref,
+        EncodedFrame((ref.topic, number, sequence), jpeg, camera.width, camera.height, camera.camera),
+    )
 
 
 def _batch(camera: Camera, ref: FrameRef, events: tuple[TrackletEvent, ...], *, ended: bool) -> TrackletBatch:

@@ -20,11 +20,12 @@ from cluster.metrics import Metrics
 from cluster.shard import StreamShard
 from cluster.topics import Topics
 from cluster.writer import DurableWriter
-from pipeline.detections import Detections
+from models.fewshot.classes import ClassHead
+from models.fewshot.parts import ClassScores, LearnedParts
 from pipeline.frames import FrameHeader
 from pipeline.identity import IdentityBook, identities_of_tracks
 from pipeline.looks import Looks
-from pipeline.perception import CropRequest, EncodedFrame, Perception, Refusal
+from pipeline.perception import CropRequest, EncodedFrame, Perception, Refusal, Seen
 from pipeline.records import DeadLetter, DecisionKind, FrameResult, IdentityDecision, TrackletBatch, decode
 from tests.cluster.squares import BLUE, RED, ColourEmbedder, SquareDetector, header, jpeg
 
@@ -233,7 +234,7 @@ def test_the_networks_look_at_a_batch_while_the_batch_before_is_followed(tmp_pat
     second_begun = threading.Event()
     embed = bench.perception.embed
 
-    def detect_and_tell(frames: Sequence[EncodedFrame]) -> list[Detections | Refusal]:
+    def detect_and_tell(frames: Sequence[EncodedFrame]) -> list[Seen | Refusal]:
         if frames[0].key[2] == 2:
             second_begun.set()
         return Perception.detect(bench.perception, frames)
@@ -352,3 +353,36 @@ def test_shards_that_die_at_any_point_lose_no_frame_and_repeat_no_track_id(steps
                 tracks.setdefault(seen.track or "", set()).add(camera)
         assert all(len(cameras) == 1 for cameras in tracks.values())
         bench.close()
+
+
+def test_a_class_taught_while_frames_stream_is_named_from_then_on_and_no_frame_is_lost(bench: Bench) -> None:
+    bench.walk("door", RED, 20, end=False)
+    for _ in range(2):
+        bench.shard.step(0.3)
+    redness = ClassHead(np.array([0, 0, 8], np.float32), -4.0)
+    bench.perception.use(LearnedParts(version="learned@1", classes=ClassScores({"red": redness})))
+    bench.run()
+    results = bench.results()
+    assert [result.sequence for result in results] == list(range(20))
+    versions = [result.model_version for result in results]
+    first = versions.index("squares@1+colour@1+learned@1")
+    assert 0 < first < 20
+    assert versions == sorted(versions)
+    taught = [result.observations[0].taught for result in results]
+    assert taught[0] == {}
+    assert taught[-1]["red"] > 0.9
+    assert len({result.observations[0].track for result in results[1:]}) == 1
+
+
+def test_what_is_said_of_a_taught_class_does_not_depend_on_how_frames_are_batched(tmp_path: Path) -> None:
+    told = []
+    for batch_frames in (1, 7):
+        bench = Bench(tmp_path / str(batch_frames), batch_frames=batch_frames)
+        redness = ClassHead(np.array([0, 0, 8], np.float32), -4.0)
+        bench.perception.use(LearnedParts(version="learned@1", classes=ClassScores({"red": redness})))
+        bench.walk("door", RED, 20)
+        bench.run()
+        told.append([[one.taught for one in result.observations] for result in bench.results()])
+        bench.close()
+    assert told[0] == told[1]
+    assert any(any(one) for one in told[0])

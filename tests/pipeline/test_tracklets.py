@@ -3,6 +3,7 @@ import pytest
 
 from pipeline.detections import Detections
 from pipeline.looks import Looks
+from pipeline.perception import Models, Seen
 from pipeline.records import TrackletPhase
 from pipeline.tracker import TrackerUpdate
 from pipeline.tracklets import CameraTracklets, SampleRequest, TrackletConfig, covered_share
@@ -19,9 +20,13 @@ def boxes(*rows: tuple[float, float, float, float]) -> Detections:
     )
 
 
-def seen(*tracks: str | None, confirmed: bool = True) -> TrackerUpdate:
+def update(*tracks: str | None, confirmed: bool = True) -> TrackerUpdate:
     flags = tuple(track is not None and confirmed for track in tracks)
     return TrackerUpdate(track_ids=tracks, confirmed=flags, newly_confirmed=(), ended=(), abandoned=())
+
+
+def seen(detections: Detections) -> Seen:
+    return Seen(detections, Models("m@1", ("person",)))
 
 
 PERSON = (100.0, 100.0, 150.0, 220.0)
@@ -31,14 +36,14 @@ OTHER = (300.0, 100.0, 350.0, 220.0)
 @pytest.fixture
 def tracklets() -> CameraTracklets:
     config = TrackletConfig(min_samples=2, sample_interval_s=0.5, refresh_interval_s=2.0, max_wait_s=3.0)
-    return CameraTracklets(config, "e@1", ("person",))
+    return CameraTracklets(config, "e@1")
 
 
 def observe(
     tracklets: CameraTracklets, at_s: float, *tracks: str, at: Detections | None = None
 ) -> list[SampleRequest]:
     detections = at or boxes(*(PERSON, OTHER)[: len(tracks)])
-    return tracklets.observe(seen(*tracks), detections, round(at_s * NS), SIZE)
+    return tracklets.observe(update(*tracks), seen(detections), round(at_s * NS), SIZE)
 
 
 def sample(tracklets: CameraTracklets, at_s: float, look: np.ndarray) -> None:
@@ -58,7 +63,7 @@ def test_a_young_track_is_sampled_at_the_short_interval_and_a_known_one_at_the_l
 
 
 def test_a_track_that_is_not_confirmed_is_not_sampled(tracklets: CameraTracklets) -> None:
-    assert tracklets.observe(seen("t", confirmed=False), boxes(PERSON), 0, SIZE) == []
+    assert tracklets.observe(update("t", confirmed=False), seen(boxes(PERSON)), 0, SIZE) == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +171,7 @@ def test_a_short_track_is_told_of_when_it_ends(tracklets: CameraTracklets) -> No
 
 
 def test_a_track_without_any_sample_ends_in_silence_and_is_forgotten(tracklets: CameraTracklets) -> None:
-    tracklets.observe(seen("t", confirmed=False), boxes(PERSON), 0, SIZE)
+    tracklets.observe(update("t", confirmed=False), seen(boxes(PERSON)), 0, SIZE)
     assert tracklets.news(("t",), NS) == ()
     assert not tracklets._open
 
@@ -183,7 +188,7 @@ def test_what_is_told_of_a_frame_knows_nothing_of_later_frames_of_its_batch(
     tracklets: CameraTracklets,
 ) -> None:
     steps = [index / 4 for index in range(12)]
-    one_by_one, at_once = CameraTracklets(tracklets.config, "e", ("person",)), tracklets
+    one_by_one, at_once = CameraTracklets(tracklets.config, "e"), tracklets
     told = []
     for at_s in steps:
         sample(one_by_one, at_s, LOOK[0])
