@@ -73,12 +73,11 @@ def lesson_cameras(width: int, height: int) -> tuple[VirtualCamera, VirtualCamer
     return whole, replace(whole, camera=DUSK, gain=0.35, white_balance=(1.9, 0.9, 0.35), jpeg_quality=70)
 
 
-def lesson_site(site: SiteConfig, cameras: Sequence[VirtualCamera], out: Path) -> SiteConfig:
-    """Describe the second chapter's site: on the same log, with a store of versions of its own."""
+def lesson_site(site: SiteConfig, cameras: Sequence[VirtualCamera]) -> SiteConfig:
+    """Describe the second chapter's site: on the same log, with topics of its own."""
     return replace(
         site, site="lesson", topic_prefix=f"{site.topic_prefix}{PREFIX}", num_shards=1,
         cameras=tuple(CameraConfig(id=camera.camera) for camera in cameras),
-        learning=replace(site.learning, store=str(out / "models")),
     )  # fmt: skip
 
 

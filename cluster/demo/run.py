@@ -26,6 +26,7 @@ from cluster.evaluate import score_run
 from cluster.gateway import Stop
 from cluster.gateway.cameras import ReaderLag
 from cluster.gateway.virtual import VirtualSite, stream_virtual_site
+from cluster.learning_config import LearningConfig
 from cluster.log.open import open_log
 from cluster.log.partitioner import partition_for_key
 from cluster.log.protocol import TopicPartition
@@ -125,7 +126,7 @@ def _learn(
 ) -> Mapping[str, Any]:
     cameras = lesson_cameras(video.width, video.height)
     return run_lesson(
-        lesson_site(config, cameras, options.out),
+        lesson_site(config, cameras),
         cameras,
         lambda site, some: _stream(site, options, video, some, progress),
         progress.stage,
@@ -172,6 +173,7 @@ def _site_config(options: DemoOptions, cameras: tuple[VirtualCamera, ...]) -> Si
         ),
         placement=options.placement,
         num_shards=options.num_shards,
+        learning=LearningConfig(store=str(options.out.absolute() / "models")),
         metrics_port=0,
         # A loop would fill the disk; a single pass keeps all, so that the log can be looked at afterwards.
         frames_retention_bytes=-1 if options.minutes is None else LOOP_RETENTION_BYTES,

@@ -6,9 +6,9 @@ All state is here and in the served version; who calls it decides when, and publ
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from pipeline.learning.lessons import META, Arrays, Kind, Lesson
 from pipeline.learning.replay import Replay
 from pipeline.records import TaskKind, TaskRecord
 from pipeline.teaching import task_id
+
+_FOLDED: Final = "folded"
+"""Names, in a version, the tasks that its initializations have seen."""
 
 
 class Proposal(NamedTuple):
@@ -35,6 +38,8 @@ class _Candidate:
     arrays: dict[str, Array]
     tasks: tuple[str, ...]
     comparisons: list[Comparison]
+    folded: set[str]
+    """Tasks that the initialization has seen."""
 
 
 class Learning:
@@ -58,7 +63,7 @@ class Learning:
         self._rng = np.random.default_rng(seed)
         self._name = ""
         self._served = LearnedVersion(arrays={}, backbones=backbones, created_ns=0)
-        self._unfolded: set[str] = set()
+        self._tried: set[str] = set()
 
     @property
     def num_lessons(self) -> int:
@@ -67,8 +72,13 @@ class Learning:
 
     @property
     def num_unfolded(self) -> int:
-        """Served tasks that the shared initialization has not seen yet."""
-        return len(self._unfolded & set(self._served.tasks))
+        """Served tasks that neither the shared initialization has seen nor a candidate that was rejected."""
+        return len(set(self._served.tasks) - self._folded - self._tried)
+
+    @property
+    def _folded(self) -> set[str]:
+        """The tasks that the served initialization has seen, as the version says."""
+        return set(self._served.scores.get(_FOLDED, ()))
 
     def serve(self, name: str, version: LearnedVersion | None) -> None:
         """Take note of what is served from now on; None and the empty name for the frozen networks alone."""
@@ -95,11 +105,10 @@ class Learning:
         comparison, part = self._compare(lesson, self._initialization(task.kind), is_new=True)
         arrays = self._without(task.kind, task.name) | _named(task.kind, task.name, part)
         tasks = (*self._other_tasks(task.kind, task.name), lesson.task)
-        candidate = _Candidate(arrays, tasks, [comparison, *self._unchanged(lesson)])
+        candidate = _Candidate(arrays, tasks, [comparison, *self._unchanged(lesson)], self._folded)
         proposal = self._propose(candidate, at_ns)
         if proposal.verdict.promoted:
             self._replay.add(lesson)
-            self._unfolded.add(lesson.task)
         return proposal
 
     def refusal(self, task: TaskRecord, reason: str, at_ns: int) -> LearnedVersion:
@@ -121,13 +130,13 @@ class Learning:
 
         Yields None after each slice of work, and in the end the candidate, if there was anything to fold.
         """
-        candidate = _Candidate(dict(self._served.arrays), self._served.tasks, [])
+        candidate = _Candidate(dict(self._served.arrays), self._served.tasks, [], self._folded)
         for kind in self._kinds:
             lessons = [lesson for lesson in self._replay.of_kind(kind) if lesson.task in self._served.tasks]
             if lessons:
                 yield from self._fold_kind(kind, lessons, candidate)
+        self._tried = set(self._served.tasks)
         if candidate.comparisons:
-            self._unfolded.difference_update(self._served.tasks)
             yield self._propose(candidate, at_ns)
 
     def _fold_kind(
@@ -144,6 +153,7 @@ class Learning:
                 candidate.arrays.update(_named(kind, lesson.name, part))
             yield None
         candidate.arrays.update(_initial(kind, initialization))
+        candidate.folded.update(lesson.task for lesson in lessons)
 
     def _compare_initializations(self, lesson: Lesson, folded: Arrays) -> Comparison:
         """Learn a lesson from half of its examples, since an initialization is worth what it saves of them."""
@@ -153,7 +163,7 @@ class Learning:
         parts = {method: kind.fit(scarce, method, usual) for method in kind.methods if method != META}
         parts |= {CURRENT: kind.fit(scarce, META, usual), META: kind.fit(scarce, META, folded)}
         scores = {method: kind.score(lesson, part) for method, part in parts.items()}
-        is_new = lesson.task in self._unfolded
+        is_new = lesson.task not in self._folded
         return Comparison(lesson.kind, lesson.name, scores, META, lesson.num_queries, is_new)
 
     def _compare(self, lesson: Lesson, initialization: Arrays, *, is_new: bool) -> tuple[Comparison, Arrays]:
@@ -188,16 +198,22 @@ class Learning:
 
     def _propose(self, candidate: _Candidate, at_ns: int) -> Proposal:
         verdict = judge(candidate.comparisons, self._gate)
-        version = self._version(candidate.arrays, candidate.tasks, at_ns, verdict.reason)
+        version = self._version(candidate.arrays, candidate.tasks, at_ns, verdict.reason, candidate.folded)
         return Proposal(version, verdict)
 
     def _version(
-        self, arrays: Mapping[str, Array], tasks: tuple[str, ...], at_ns: int, reason: str
+        self,
+        arrays: Mapping[str, Array],
+        tasks: tuple[str, ...],
+        at_ns: int,
+        reason: str,
+        folded: Collection[str] | None = None,
     ) -> LearnedVersion:
+        seen = self._folded if folded is None else folded
         digest = hashlib.sha256("\n".join(tasks).encode()).hexdigest()
         return LearnedVersion(
             arrays=arrays, backbones=self._backbones, created_ns=at_ns, parent=self._name, tasks=tasks,
-            data_digest=digest, reason=reason,
+            data_digest=digest, reason=reason, scores={_FOLDED: [task for task in tasks if task in seen]},
         )  # fmt: skip
 
     def _initialization(self, kind: TaskKind) -> Arrays:

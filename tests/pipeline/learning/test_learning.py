@@ -135,6 +135,26 @@ def test_folding_moves_what_all_start_from_and_adapts_every_part_anew() -> None:
     assert school.num_unfolded == 0
 
 
+def test_what_was_folded_is_known_from_the_version_alone_also_after_a_restart_and_a_rollback() -> None:
+    school = learning()
+    first = serve(school, school.teach(task("courier", "1"), 1))
+    second = serve(school, folded(school))
+    again = learning()
+    again.serve(describe(second).name, second)
+    assert again.num_unfolded == 0
+    again.serve(describe(first).name, first)
+    assert again.num_unfolded == 1
+
+
+def test_a_rejected_candidate_is_not_tried_again_until_something_new_is_taught() -> None:
+    school = learning(Misleading())
+    serve(school, school.teach(task("courier", "1"), 1))
+    assert not folded(school).verdict.promoted
+    assert school.num_unfolded == 0
+    serve(school, school.teach(task("guard", "1"), 2))
+    assert school.num_unfolded == 1
+
+
 def test_after_folding_the_next_task_is_learned_better_from_the_same_examples() -> None:
     school = learning()
     first = school.teach(task("courier", "1"), 1)
