@@ -213,6 +213,8 @@ class Site:
         if address:
             ray.init(address=address, runtime_env=environment, log_to_driver=True)
             return
+        # Ray's workers are less urgent than all else by default (15), and the learner could hardly be less so.
+        os.environ.setdefault("RAY_worker_niceness", "0")
         ray.init(
             runtime_env=environment, include_dashboard=False, log_to_driver=True, logging_level=logging.ERROR,
             object_store_memory=256 << 20,

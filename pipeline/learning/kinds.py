@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.fewshot.camera_prior import CameraInitialization
+from models.fewshot.camera_shipped import initialization_for
 from models.fewshot.parts import FrozenNetworks
 from pipeline.learning.camera_kind import CameraKind
 from pipeline.learning.class_kind import ClassKind
@@ -16,7 +16,7 @@ def kinds_over(networks: FrozenNetworks) -> dict[TaskKind, Kind]:
     embedder = networks.embedder
     kinds: dict[TaskKind, Kind] = {
         TaskKind.CLASS: ClassKind(embedder),
-        TaskKind.CAMERA: CameraKind(embedder, CameraInitialization.blank(embedder.dimension)),
+        TaskKind.CAMERA: CameraKind(embedder, initialization_for(embedder.version, embedder.dimension)),
     }
     if networks.open_features is not None:
         kinds[TaskKind.DETECTION] = DetectionKind(networks.open_features)

@@ -153,8 +153,12 @@ def bench_second_of_a_kind(setting: Setting, initialization: CameraInitializatio
                 f"{kind}: first {100 * first_curve[num]:.1f} with {num} pairs; second needs {needed:.1f}, "
                 f"and has {100 * second_curve[num]:.1f} with as many"
             )
-        needed = pairs_needed(second_curve, first_curve[20])
-        write_line(f"second camera, {kind}", needed, 20, 20 / needed, 2.0, "pairs")
+        for num in (5, 20):
+            needed = pairs_needed(second_curve, first_curve[num])
+            ratio = num / needed if np.isfinite(needed) else 0.0
+            write_line(
+                f"second camera, {kind}, as {num}", second_curve[num], first_curve[num], ratio, 2.0, "rank-1"
+            )
     draw_learning_curves(curves, PICTURE, title="rank-1 of held-out people", x_label="confirmed pairs")
 
 
