@@ -28,6 +28,12 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=3, help="end-to-end: so many, of which the median counts"
     )
+    parser.add_argument(
+        "--weights",
+        default="",
+        metavar="FILE",
+        help="camera-adaptation: of an embedder that never saw the new camera",
+    )
     parser.add_argument("--iterations", type=int, help="omniglot: meta-iterations of every learner")
     parser.add_argument("--folds", nargs="+", default=[], metavar="ALPHABET", help="omniglot: held-out ones")
     options = parser.parse_args()
@@ -88,6 +94,12 @@ def _omniglot(options: argparse.Namespace) -> None:
     bench_omniglot(options.iterations, options.folds)
 
 
+def _camera_adaptation(options: argparse.Namespace) -> None:
+    from tests.benchmarks.camera_adaptation import bench_camera_adaptation
+
+    bench_camera_adaptation(options.weights)
+
+
 def _few_shot_detection(_options: argparse.Namespace) -> None:
     from tests.benchmarks.few_shot_detection import bench_few_shot_detection
 
@@ -101,11 +113,12 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "gallery": _gallery,
     "sites": _sites,
     "few-shot-detection": _few_shot_detection,
+    "camera-adaptation": _camera_adaptation,
     "learning-latency": _learning_latency,
     "meta": _meta,
     "omniglot": _omniglot,
 }
-LONG = {"omniglot"}
+LONG = {"omniglot", "camera-adaptation"}
 """Take the better part of an hour, and run only when they are asked for."""
 
 if __name__ == "__main__":
