@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import os
 import tempfile
 import time
@@ -16,7 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from cluster.actors import GalleryActor, LearnerActor, PerceptionActor, ShardActor
 from cluster.config import SiteConfig
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, LogUnavailable
 from cluster.log.lag import lag
 from cluster.log.open import open_log
 from cluster.log.protocol import Log
@@ -26,6 +28,7 @@ from cluster.topics import NUM_FRAME_PARTITIONS, Topics
 _logger = logging.getLogger(__name__)
 FIRST_BACK_OFF_S = 1.0
 MAX_BACK_OFF_S = 30.0
+ASK_FOR_TASKS_EVERY_S = 1.0
 STEADY_S = 60.0
 """A worker that ran this long before it died is started again without waiting longer each time."""
 
@@ -76,6 +79,7 @@ class Site:
         self._server: Any = None
         self._registry = CollectorRegistry()
         self._metrics = Metrics(CollectorRegistry())
+        self._ask_for_tasks_s = 0.0
 
     def __enter__(self) -> Self:
         self.log.create_topics(
@@ -132,6 +136,7 @@ class Site:
             ClusterError: a worker has died too often; the message holds its last error.
         """
         now_s = time.monotonic()
+        self._start_learner_once_taught(now_s)
         for worker in self._workers:
             if worker.again_s is None:
                 self._notice_death(worker, now_s)
@@ -140,6 +145,16 @@ class Site:
                 worker.started_s = now_s
                 worker.run = worker.actor.run.remote()
                 self._metrics.worker_restarts.labels(worker.part).inc()
+
+    def _start_learner_once_taught(self, now_s: float) -> None:
+        """Start the learner when there is something to learn: a site that was never taught pays nothing for it."""
+        if not self.config.learning.enabled or now_s < self._ask_for_tasks_s:
+            return
+        self._ask_for_tasks_s = now_s + ASK_FOR_TASKS_EVERY_S
+        with contextlib.suppress(LogUnavailable):  # asked again
+            if any(self.log.end_offsets(self.topics.tasks).values()):
+                self._ask_for_tasks_s = math.inf
+                self._start("learner", _options(LearnerActor, num_cpus=0.1).remote(self.config))
 
     def drained(self) -> bool:
         """Tell whether everything in the log has been processed and decided."""
@@ -246,8 +261,6 @@ class Site:
                 for _ in range(config.num_perception)
             ]
         self._start("gallery", _options(GalleryActor, num_cpus=0.1).remote(config))
-        if config.learning.enabled:
-            self._start("learner", _options(LearnerActor, num_cpus=0.1).remote(config))
         gpus = config.perception_gpus if config.placement == "fused" else 0
         for index in range(config.num_shards):
             perception = self._perception[index % len(self._perception)] if self._perception else None

@@ -98,7 +98,7 @@ def run_lesson(
         begin_s = time.monotonic()
         with Teacher(config) as teacher:
             tasks = [_class_task(book, time.time_ns()), _camera_task(book, time.time_ns())]
-            outcomes = teacher.teach(tasks, wait_s=WAIT_S)
+            outcomes = teacher.teach(tasks, wait_s=WAIT_S, waiting=lambda _: site.tend())
         seconds = time.monotonic() - begin_s
         say("streaming the day camera again, with what was learned")
         first_ns = time.time_ns()

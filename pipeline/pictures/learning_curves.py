@@ -1,22 +1,17 @@
-"""Draws how well something is done after how many examples, one line a way of learning it.
-
-Uses matplotlib's objects without pyplot, whose global state is not safe between threads.
-"""
+"""Draws how well something is done after how many examples, one line a way of learning it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter, ScalarFormatter
 
-from models.files import write_atomically
+from pipeline.pictures.figures import write_figure
 
 PANEL_IN: Final = (5.5, 4.2)
 _DPI: Final = 110
@@ -40,13 +35,10 @@ def draw_learning_curves(
     panels = list(dict.fromkeys(curve.panel for curve in curves))
     width, height = PANEL_IN
     figure = Figure(figsize=(width * len(panels), height), dpi=_DPI, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
     for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _draw_panel(axes, [curve for curve in curves if curve.panel == panel], x_label)
         axes.set_title(f"{panel}: {title}")
-    png = BytesIO()
-    figure.savefig(png, format="png")
-    write_atomically(path, png.getvalue())
+    write_figure(figure, path)
 
 
 def _draw_panel(axes: Axes, curves: Sequence[LearningCurve], x_label: str) -> None:

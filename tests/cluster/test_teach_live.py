@@ -81,7 +81,7 @@ def test_a_running_site_learns_a_class_within_a_minute_and_goes_back_with_one_co
         site.wait_until_ready()
         untaught = stream(site, video)
         with Teacher(config) as teacher:
-            (outcome,) = teacher.teach([jacket_task(video)], wait_s=60)
+            (outcome,) = teacher.teach([jacket_task(video)], wait_s=60, waiting=lambda _: site.tend())
         assert outcome.verdict is Verdict.PROMOTED, outcome.sentence()
         wait_for_serial(site, 1)
         taught = stream(site, video)
