@@ -24,7 +24,6 @@ from cluster.announcements import Announcements
 from cluster.config import SiteConfig
 from cluster.gallery import GalleryWriter
 from cluster.learner import MetaLearner
-from cluster.learning_report import write_report
 from cluster.log.open import open_log
 from cluster.logs import log_as_json
 from cluster.metrics import Metrics
@@ -224,6 +223,8 @@ class LearnerActor(_PullActor):
         torch.set_num_threads(1)
 
     def _build(self) -> MetaLearner:
+        from cluster.learning_report import write_report  # draws: half a second that no other actor needs
+
         site = self._site
         topics = Topics.with_prefix(site.topic_prefix)
         log = open_log(site.log)
