@@ -100,6 +100,12 @@ def _camera_adaptation(options: argparse.Namespace) -> None:
     bench_camera_adaptation(options.weights)
 
 
+def _class_teaching(_options: argparse.Namespace) -> None:
+    from tests.benchmarks.class_teaching import bench_class_teaching
+
+    bench_class_teaching()
+
+
 def _few_shot_detection(_options: argparse.Namespace) -> None:
     from tests.benchmarks.few_shot_detection import bench_few_shot_detection
 
@@ -112,6 +118,7 @@ PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
     "embedder": _embedder,
     "gallery": _gallery,
     "sites": _sites,
+    "class-teaching": _class_teaching,
     "few-shot-detection": _few_shot_detection,
     "camera-adaptation": _camera_adaptation,
     "learning-latency": _learning_latency,
