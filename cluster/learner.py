@@ -20,6 +20,7 @@ from cluster.config import SiteConfig
 from cluster.log.lag import lag
 from cluster.log.protocol import Log, TopicPartition
 from cluster.metrics import Metrics
+from cluster.teach import read_tasks
 from cluster.topics import Topics
 from cluster.tracklet_watch import TrackletWatch
 from models.errors import ModelError
@@ -27,7 +28,7 @@ from models.learned import LearnedVersion, VersionStore
 from pipeline.errors import BadInput
 from pipeline.learning.gate import Verdict
 from pipeline.learning.learning import Learning, Proposal
-from pipeline.learning.lineage import Lineage
+from pipeline.learning.lineage import Lineage, Standing
 from pipeline.records import ModelAnnouncement, TaskRecord, decode
 from pipeline.teaching import check_task, task_id
 
@@ -172,19 +173,11 @@ class MetaLearner:
 
     def _served_tasks(self) -> list[TaskRecord]:
         """Return the tasks that were learned before this process began; the others come by the consumer."""
-        newest: dict[bytes | None, bytes] = {
-            record.key: record.value for record in self._log.read(self._topics.tasks)
-        }
         version = self._served[1]
-        tasks = []
-        for value in newest.values() if version is not None else ():
-            try:
-                task = decode(value, TaskRecord)
-            except BadInput:
-                continue  # it was refused when it came
-            if version is not None and task.examples and task_id(task) in version.tasks:
-                tasks.append(task)
-        return tasks
+        if version is None:
+            return []
+        taught = read_tasks(self._log, self._topics.tasks)
+        return [task for task in taught.values() if task_id(task) in version.tasks]
 
     def _remember(self, task: TaskRecord) -> None:
         try:
@@ -250,15 +243,14 @@ class MetaLearner:
         published = publish(self._announcements, self._store, version, draft)
         self._decided = None
         announcement = published.entry.announcement
-        standing = published.entry.standing.value
-        _logger.info(
-            "learned", extra={"version": published.stored.name, "standing": standing, "reason": draft.reason}
-        )
-        self._metrics.learning_updates.labels(standing).inc()
+        standing = published.entry.standing
+        told = {"version": published.stored.name, "standing": standing.value, "reason": draft.reason}
+        _logger.info("learned", extra=told)
+        self._metrics.learning_updates.labels(standing.value).inc()
         if verdict is not None:
             self._report(announcement)
             self._metrics.learning_gain.set(verdict.gain)
-        if taught is not None and standing != "void":
+        if taught is not None and standing is not Standing.VOID:
             self._done_with(taught)
         self._metrics.learning_tasks.set(self._learning.num_lessons)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
 import cv2
@@ -32,6 +32,11 @@ class PictureFiles(Protocol):
 
     def close(self) -> None:
         """Release what is open."""
+
+
+def is_hidden(name: str) -> bool:
+    """Tell whether a path inside is one that a file browser hides, or that macOS leaves in a zip."""
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
 
 
 def open_picture_files(path: Path) -> PictureFiles:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final, Protocol
@@ -41,6 +43,17 @@ def learning_rate(step: int, num_steps: int, schedule: RateSchedule) -> float:
     share = (step - num_rising) / max(num_steps - num_rising, 1)
     drop = schedule.learning_rate - schedule.final_learning_rate
     return schedule.final_learning_rate + drop * (1 + math.cos(math.pi * share)) / 2
+
+
+@contextmanager
+def torch_threads(num: int) -> Iterator[None]:
+    """Let torch use so many CPU threads, and give it back those that it had."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_checkpoint(out: Path, state: dict[str, Any], settings: str, history: str) -> None:

@@ -155,9 +155,8 @@ class Perception:
         ]
         if parts.classes is None:
             return looks
-        split = np.split(
-            parts.classes.logits(embeddings_ND), ends
-        )  # classes are taught on what no camera adapts
+        # Classes are taught on embeddings that no camera has adapted.
+        split = np.split(parts.classes.logits(embeddings_ND), ends)
         names = parts.classes.names
         return [
             look._replace(taught=TaughtLogits(parts.version, names, logits_NC))

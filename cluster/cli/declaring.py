@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -32,6 +33,12 @@ def add_command(
         "--json", action="store_true", help="print results as one JSON object, and nothing else"
     )
     return parser
+
+
+def add_site_file(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a site."""
+    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the site file (YAML)")
+    add_kafka(parser)
 
 
 def add_kafka(parser: argparse.ArgumentParser) -> None:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from cluster.cli.declaring import add_command, add_kafka, site_of
+from cluster.cli.declaring import add_command, add_site_file, site_of
 from cluster.cli.output import print_json, print_result, print_table
 
 
@@ -17,7 +16,7 @@ def add_commands(commands: Any) -> None:
         description="Lists, shows and rolls back the versions of what a site has learned.",
     )  # fmt: skip
     actions = parser.add_subparsers(required=True, metavar="ACTION")
-    _add_site(add_command(
+    add_site_file(add_command(
         actions, "list", _list, "list all versions, and which one is served",
         "Lists what the learner has announced, oldest first: the versions that were served, those that the gate\n"
         "rejected, and those that came too late to count, each with the reason. Columns: number of the change, when,\n"
@@ -36,7 +35,7 @@ def add_commands(commands: Any) -> None:
         "  camweave models show 1f0c --config site.yaml\n",
     )  # fmt: skip
     show.add_argument("version", metavar="VERSION", help="which one")
-    _add_site(show)
+    add_site_file(show)
     rollback = add_command(
         actions, "rollback", _rollback, "serve an earlier version again",
         "Serves an earlier version again, in every process of the site and without restart. Its file is verified\n"
@@ -50,12 +49,7 @@ def add_commands(commands: Any) -> None:
     )  # fmt: skip
     rollback.add_argument("version", metavar="VERSION", nargs="?", help="which one (default: one step back)")
     rollback.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
-    _add_site(rollback)
-
-
-def _add_site(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the site file (YAML)")
-    add_kafka(parser)
+    add_site_file(rollback)
 
 
 def _list(options: argparse.Namespace) -> int:

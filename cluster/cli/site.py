@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from cluster.cli.declaring import add_command, add_kafka, site_of
+from cluster.cli.declaring import add_command, add_site_file, site_of
 from cluster.cli.output import print_result, stdout_kept_for_results
 from cluster.cli.process import prepare_process, stop_on_signals
 
@@ -22,13 +21,12 @@ def _add_run(commands: Any) -> None:
         commands, "run", _run, "run a site: gateways, shards, gallery, metrics",
         "Runs the site of a site file until interrupted; Ctrl-C lets every batch finish first.",
     )  # fmt: skip
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the site file (YAML)")
+    add_site_file(parser)
     parser.add_argument(
         "--no-gateways", action="store_true", help="do not read cameras here; gateways run elsewhere"
     )
     parser.add_argument("--until-done", action="store_true",
                         help="end when every source has ended and all is processed (for recordings)")  # fmt: skip
-    add_kafka(parser)
 
 
 def _add_gateway(commands: Any) -> None:
@@ -37,13 +35,12 @@ def _add_gateway(commands: Any) -> None:
         "Reads the cameras of a site file (video file, image folder, rtsp://, usb:0) and sends their frames to the\n"
         "log, until every recording has ended or it is interrupted.",
     )  # fmt: skip
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the site file (YAML)")
+    add_site_file(parser)
     parser.add_argument("--camera", action="append", default=[], metavar="ID",
                         help="only this camera; may be given several times (default: all that have a source)")  # fmt: skip
     parser.add_argument(
         "--metrics-port", type=int, default=-1, help="serve /metrics on this port (default: not)"
     )
-    add_kafka(parser)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.cli.declaring import add_command, add_kafka, site_of
+from cluster.cli.declaring import add_command, add_site_file, site_of
 from cluster.cli.output import counting, print_json, print_table
 
 if TYPE_CHECKING:  # imported late: torch takes seconds
@@ -152,8 +152,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_site(parser: argparse.ArgumentParser, *, teaches: bool) -> None:
-    parser.add_argument("--config", type=Path, required=True, metavar="FILE", help="the site file (YAML)")
-    add_kafka(parser)
+    add_site_file(parser)
     if teaches:
         parser.add_argument("--replace", action="store_true", help="teach what was taught before anew")
         _add_wait(parser)

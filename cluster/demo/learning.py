@@ -19,7 +19,6 @@ from cluster.demo import lesson
 from cluster.demo.lesson import Click
 from cluster.explain.crops import cut_out
 from cluster.frame_reader import read_frames
-from cluster.log.open import open_log
 from cluster.site import Site
 from cluster.teach import Outcome, Verdict
 from cluster.teacher import Teacher
@@ -93,7 +92,7 @@ def run_lesson(
         site.wait_until_ready()
         say("second chapter: two cameras, one of them new to the site and in dim light")
         stream(site, cameras)
-        book = _Book.read(config, site)
+        book = _Book.read(site)
         say(f"teaching the class {lesson.CLASS!r} and the camera {DUSK!r} by examples, while the site runs")
         begin_s = time.monotonic()
         with Teacher(config) as teacher:
@@ -103,7 +102,7 @@ def run_lesson(
         say("streaming the day camera again, with what was learned")
         first_ns = time.time_ns()
         stream(site, cameras[:1])
-        after = _Book.read(config, site, since_ns=first_ns)
+        after = _Book.read(site, since_ns=first_ns)
         answers = _Answers.of(config, book, _served_adapter(config, outcomes))
         report = {
             "seconds_to_served": round(seconds, 1),
@@ -123,14 +122,12 @@ class _Book:
     site: Site
 
     @classmethod
-    def read(cls, config: SiteConfig, site: Site, since_ns: int = 0) -> _Book:
-        log = open_log(config.log)
+    def read(cls, site: Site, since_ns: int = 0) -> _Book:
         found: dict[tuple[str, int], FrameResult] = {}
-        for record in log.read(site.topics.tracks):
+        for record in site.log.read(site.topics.tracks):
             result = decode(record.value, FrameResult)
             if record.timestamp_ms * 1_000_000 >= since_ns:
                 found[result.camera, result.sequence] = result
-        log.close()
         return cls(found, site)
 
     def seen(self, camera: str, frame: int) -> list[Observation]:

@@ -10,8 +10,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from models.errors import ModelError, WeightsCorrupt, WeightsUnavailable
+from models.errors import ModelError, WeightsCorrupt
 from models.fewshot.camera_prior import CameraInitialization
+from models.files import read_weights
 
 SHIPPED: Final = Path(__file__).with_name("camera.safetensors")
 MAX_BYTES: Final = 16 << 20
@@ -38,7 +39,7 @@ def initialization_for(embedder: str, dimension: int, path: Path = SHIPPED) -> C
         WeightsUnavailable: when the file cannot be read.
         WeightsCorrupt: when it is no such file.
     """
-    content = _read(path)
+    content = read_weights(path, MAX_BYTES, expected="a small initialization", remedy="install camweave anew")
     try:
         if _embedder_of(content) != embedder:
             return CameraInitialization.blank(dimension)
@@ -47,17 +48,6 @@ def initialization_for(embedder: str, dimension: int, path: Path = SHIPPED) -> C
         raise WeightsCorrupt(
             f"{path} is no initialization of camera maps: {error}; install it anew"
         ) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise WeightsUnavailable(f"{path} cannot be read: {error}; install camweave anew") from error
-    if len(content) > MAX_BYTES:
-        raise WeightsCorrupt(f"{path} has more than {MAX_BYTES} bytes, expected a small initialization")
-    return content
 
 
 def _embedder_of(content: bytes) -> str:

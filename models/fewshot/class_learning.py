@@ -117,6 +117,12 @@ def learn_class(examples: ClassExamples, method: str, initialization: Arrays) ->
     return _head(adapted["head.weight"][0, :, 0], adapted["head.bias"][0, 0])
 
 
+def balanced_accuracy(head: ClassHead, asked: ClassExamples) -> float:
+    """Return the mean of the shares of members and of others that are told right."""
+    named_N = head.logits(asked.embeddings_ND) >= 0
+    return float(named_N[asked.is_member_N].mean() + (~named_N[~asked.is_member_N]).mean()) / 2
+
+
 def fold_classes(
     initialization: Arrays, tasks: Sequence[ClassExamples], rng: np.random.Generator
 ) -> Iterator[dict[str, NDArray[np.float32]]]:

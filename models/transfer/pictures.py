@@ -26,6 +26,7 @@ from models.picture_files import (
     IMAGE_SUFFIXES,
     PictureFiles,
     decode_picture,
+    is_hidden,
     open_picture_files,
     read_bounded,
 )
@@ -127,7 +128,7 @@ def _list(path: Path, files: PictureFiles) -> list[_Picture]:
     folder_of: dict[str, tuple[str, ...]] = {}
     for name, _ in files.sizes():
         pure = PurePosixPath(name)
-        if pure.suffix.lower() in IMAGE_SUFFIXES and not _is_hidden(pure):
+        if pure.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(name):
             folder_of[name] = pure.parts[:-1]
             if len(folder_of) > MAX_PICTURES:
                 raise BadCrops(f"{path} holds more than {MAX_PICTURES} pictures; give fewer")
@@ -142,10 +143,8 @@ def _list(path: Path, files: PictureFiles) -> list[_Picture]:
             raise BadCrops(f"{name} in {path} is in no class, expected CLASS/{name}; move or remove it")
     full = {(picture.label, picture.is_held_out) for picture in pictures}
     for folder in sorted(files.folders()):
-        if (
-            not _is_hidden(pure := PurePosixPath(folder))
-            and (layout.place(pure.parts) or min(full)) not in full
-        ):
+        place = layout.place(PurePosixPath(folder).parts)
+        if not is_hidden(folder) and (place or min(full)) not in full:
             raise BadCrops(f"{folder} in {path} holds no pictures; add some, or remove the folder")
     return pictures
 
@@ -159,10 +158,6 @@ def _layout(folders: Sequence[tuple[str, ...]]) -> _Layout:
         for name in (TRAIN, VALIDATION)
     }  # a folder `val` with pictures right in it is a class of that name
     return _Layout(num_outer, splits[VALIDATION], splits[VALIDATION] and splits[TRAIN])
-
-
-def _is_hidden(name: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.parts)
 
 
 def _distinct(path: Path, files: PictureFiles, pictures: Sequence[_Picture]) -> list[_Picture]:

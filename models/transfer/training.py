@@ -25,7 +25,7 @@ from models.execution import resolve_device
 from models.files import write_atomically
 from models.reid.augmentation import augment
 from models.reid.pixels import to_input
-from models.training_run import learning_rate, read_checkpoint, write_checkpoint
+from models.training_run import learning_rate, read_checkpoint, torch_threads, write_checkpoint
 from models.transfer.backbones import Backbone, build_backbone, parse_freeze, published_size
 from models.transfer.classifier import TrainedClasses, TransferNetwork, pack, predict
 from models.transfer.config import TransferTrainingConfig, settings_of
@@ -60,9 +60,7 @@ def train_transfer(
         ModelError: when there is no such backbone or stage, or the checkpoint belongs to other settings.
     """
     config = replace(config, backbone=config.backbone or choose_backbone(config.cache_dir))
-    threads_before = torch.get_num_threads()
-    torch.set_num_threads(config.threads)
-    try:
+    with torch_threads(config.threads):
         with _seeded((config.seed,), config.device):
             backbone = build_backbone(config.backbone)
         start = load_start(backbone, config.weights, config.cache_dir) if config.pretrained else ""
@@ -75,8 +73,6 @@ def train_transfer(
         while trainer.epoch < config.epochs:
             trainer.run_epoch(on_progress)
         return trainer.finish()
-    finally:
-        torch.set_num_threads(threads_before)
 
 
 class Trainer:

@@ -9,7 +9,13 @@ import numpy as np
 
 from models.embedder import Embedder
 from models.errors import ModelError
-from models.fewshot.class_learning import ClassExamples, first_initialization, fold_classes, learn_class
+from models.fewshot.class_learning import (
+    ClassExamples,
+    balanced_accuracy,
+    first_initialization,
+    fold_classes,
+    learn_class,
+)
 from models.fewshot.classes import ClassHead
 from pipeline.errors import BadInput
 from pipeline.frames import decode
@@ -75,9 +81,7 @@ class ClassKind:
         """Return the balanced accuracy on the queries: the mean share of members and of others that are told right."""
         if part is None:
             return NOTHING_TAUGHT
-        query: ClassExamples = lesson.material.query
-        named_N = ClassHead.from_arrays(part).logits(query.embeddings_ND) >= 0
-        return float(named_N[query.is_member_N].mean() + (~named_N[~query.is_member_N]).mean()) / 2
+        return balanced_accuracy(ClassHead.from_arrays(part), lesson.material.query)
 
     def outer_loop(
         self, initialization: Arrays, lessons: Sequence[Lesson], rng: np.random.Generator

@@ -86,10 +86,10 @@ class DetectionKind:
         From the detector's classes each time, so that no task counts twice however often it is folded.
         """
         start = DetectionInitialization.from_arrays(initialization)
+        base = DetectionInitialization.from_arrays(self.first_initialization())
         heads = []
         for number in rng.permutation(len(lessons)):
             heads.append(fit_detection_head(lessons[number].material.support, META, start))
-            base = DetectionInitialization.from_arrays(self.first_initialization())
             yield update_initialization(base, heads).arrays()
 
     def _look(

@@ -61,9 +61,8 @@ class Learning:
         self._gate = gate
         self._replay = Replay(capacity)
         self._rng = np.random.default_rng(seed)
-        self._name = ""
-        self._served = LearnedVersion(arrays={}, backbones=backbones, created_ns=0)
         self._tried: set[str] = set()
+        self.serve("", None)
 
     @property
     def num_lessons(self) -> int:
@@ -170,7 +169,7 @@ class Learning:
         """Learn a lesson in every way, and take the one that answers its queries best."""
         kind = self._kinds[lesson.kind]
         parts = {method: kind.fit(lesson, method, initialization) for method in kind.methods}
-        current = self._served.parts(lesson.kind.value).get(lesson.name)
+        current = self._served_part(lesson)
         scores = {method: kind.score(lesson, part) for method, part in parts.items()}
         scores[CURRENT] = kind.score(lesson, current)
         methods = kind.methods
@@ -185,16 +184,17 @@ class Learning:
 
     def _unchanged(self, new: Lesson) -> list[Comparison]:
         """Compare the parts that a candidate leaves as they are: what is old must not be lost by oversight."""
-        return [
-            Comparison(lesson.kind, lesson.name, {CURRENT: score}, CURRENT, lesson.num_queries, is_new=False)
-            for lesson in self._replay
-            if lesson.task in self._served.tasks and (lesson.kind, lesson.name) != (new.kind, new.name)
-            for score in [self._score_served(lesson)]
-        ]
+        comparisons = []
+        for lesson in self._replay:
+            if lesson.task in self._served.tasks and (lesson.kind, lesson.name) != (new.kind, new.name):
+                scores = {CURRENT: self._kinds[lesson.kind].score(lesson, self._served_part(lesson))}
+                comparisons.append(
+                    Comparison(lesson.kind, lesson.name, scores, CURRENT, lesson.num_queries, is_new=False)
+                )
+        return comparisons
 
-    def _score_served(self, lesson: Lesson) -> float:
-        part = self._served.parts(lesson.kind.value).get(lesson.name)
-        return self._kinds[lesson.kind].score(lesson, part)
+    def _served_part(self, lesson: Lesson) -> Arrays | None:
+        return self._served.parts(lesson.kind.value).get(lesson.name)
 
     def _propose(self, candidate: _Candidate, at_ns: int) -> Proposal:
         verdict = judge(candidate.comparisons, self._gate)

@@ -12,14 +12,13 @@ from typing import Final
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from models.transfer.history import TransferEpoch
 from pipeline.errors import BadInput
-from pipeline.pictures.figures import plain, short_name, write_figure
+from pipeline.pictures.figures import draw_rates, epoch_figure, plain, short_name, write_figure
 
-CURVES_SIZE_IN: Final = (11.0, 4.2)
 MAX_COUNTED: Final = 25
 """Classes up to which each cell of the matrix shows its count: more would not be legible."""
 MAX_NAMED: Final = 120
@@ -34,15 +33,9 @@ _MARGIN_IN: Final = 3.0
 
 def draw_transfer_curves(history: Sequence[TransferEpoch], path: Path) -> None:
     """Write a PNG: losses and learning rate an epoch on the left, accuracies on the right."""
-    figure = Figure(figsize=CURVES_SIZE_IN, dpi=_DPI, layout="constrained", facecolor="white")
-    left, right = figure.subplots(1, 2)
+    figure, left, right = epoch_figure()
     _draw_losses(left, history)
     _draw_accuracies(right, history)
-    for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(color="0.92")
-        axes.set_axisbelow(True)
     write_figure(figure, path)
 
 
@@ -96,16 +89,7 @@ def _draw_losses(axes: Axes, history: Sequence[TransferEpoch]) -> None:
     )
     axes.set_ylim(bottom=0)
     axes.set_ylabel("loss, mean over the epoch")
-    rates = axes.twinx()
-    (rate,) = rates.plot(
-        epochs,
-        [record.learning_rate for record in history],
-        color="0.6",
-        linestyle=":",
-        label="learning rate",
-    )
-    rates.set_ylim(bottom=0)
-    rates.set_ylabel("learning rate at its end", color="0.5")
+    rate = draw_rates(axes, epochs, [record.learning_rate for record in history])
     axes.legend(handles=[learned, held_out, rate], loc="upper right", frameon=False)
 
 

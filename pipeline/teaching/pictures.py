@@ -8,9 +8,11 @@ import warnings
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+import numpy as np
 from PIL import Image, ImageOps
 
 from models.detector import ImageHW3
+from pipeline.association import buffered_iou
 from pipeline.detections import Box
 from pipeline.errors import BadTask
 
@@ -132,8 +134,4 @@ def within(box: Box, size: tuple[int, int]) -> Box | None:
 
 def overlap(one: Box, other: Box) -> float:
     """Return the intersection over union of two boxes, 0 where one has no area."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(0.0, width) * max(0.0, height)
-    areas = [(right - left) * (bottom - top) for left, top, right, bottom in (one, other)]
-    return both / (sum(areas) - both) if both > 0 else 0.0
+    return float(buffered_iou(np.array([one]), np.array([other]))[0, 0])

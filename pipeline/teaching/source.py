@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from models.picture_files import PictureFiles, open_picture_files, read_bounded
+from models.picture_files import (
+    IMAGE_SUFFIXES,
+    PictureFiles,
+    is_hidden,
+    open_picture_files,
+    read_bounded,
+)
 from pipeline.errors import BadTask
 from pipeline.teaching.pictures import MAX_FILE_BYTES
 
-SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+SUFFIXES: Final = IMAGE_SUFFIXES | {".webp"}
 QUERY_FOLDERS: Final = frozenset({"query", "val", "valid", "validation", "test"})
 """A folder of one of these names holds what is kept from learning."""
 SUPPORT_FOLDERS: Final = frozenset({"support", "train"})
@@ -84,6 +90,5 @@ def _listed(path: Path, files: PictureFiles) -> Iterator[tuple[str, int]]:
             raise BadTask(
                 f"{path} holds more than {MAX_FILES} files; give a folder with those to teach alone"
             )
-        hidden = any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-        if not hidden:
+        if not is_hidden(name):
             yield name, size

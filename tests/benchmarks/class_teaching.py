@@ -20,8 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.embedders import EmbedderConfig, build_embedder
-from models.fewshot.class_learning import ClassExamples, first_initialization, fold_classes, learn_class
-from models.fewshot.classes import ClassHead
+from models.fewshot.class_learning import (
+    ClassExamples,
+    balanced_accuracy,
+    first_initialization,
+    fold_classes,
+    learn_class,
+)
 from models.reid.dataset import open_crops
 from tests.benchmarks.bench_lines import write_line
 
@@ -111,12 +116,6 @@ def _examples(
 ) -> ClassExamples:  # fmt: skip
     rows = [rng.choice(crops_of[who]) for who in (*own, *others)]
     return ClassExamples(embeddings_ND[rows], np.arange(len(rows)) < len(own))
-
-
-def balanced_accuracy(head: ClassHead, query: ClassExamples) -> float:
-    """Return the mean share of members and of others that are told right."""
-    named_N = head.logits(query.embeddings_ND) >= 0
-    return float(named_N[query.is_member_N].mean() + (~named_N[~query.is_member_N]).mean()) / 2
 
 
 def _median(images: list[NDArray[np.uint8]], crops: NDArray[np.intp], rows: slice) -> NDArray[np.float64]:
