@@ -12,9 +12,9 @@ from cluster.explain.records import Records
 from models.detector import ImageHW3
 from pipeline import perception
 from pipeline.errors import BadTask
-from pipeline.pictures.moments import Moment, best_moments, moments_of_tracks
+from pipeline.pictures.moments import Moment, best_moments
 from pipeline.records import TaskKind, TaskRecord
-from pipeline.teaching import MAX_EXAMPLES, Corrections, TrackCrop, make_task
+from pipeline.teaching import MAX_EXAMPLES, Corrections, TrackCrop, make_task, sure_moments
 
 CROPS_A_TRACK: Final = 6
 """Of as many stretches of its time the best; a track shows one somebody, so that more of it says little more."""
@@ -28,7 +28,7 @@ def crops_of_tracks(records: Records, tracks: Collection[str]) -> dict[str, list
         LogUnavailable: the log does not answer.
     """
     cameras = {track.rpartition(":")[0] for track in tracks}
-    moments = moments_of_tracks(records.read_results(cameras), tracks)
+    moments = sure_moments(records.read_results(cameras), tracks)
     for track in sorted(tracks):
         if track not in moments:
             raise BadTask(
@@ -37,7 +37,7 @@ def crops_of_tracks(records: Records, tracks: Collection[str]) -> dict[str, list
             )
     num_each = max(1, min(CROPS_A_TRACK, MAX_EXAMPLES // max(1, len(tracks))))
     best = {track: best_moments(moments[track], num_each) for track in tracks}
-    crops = cut_out(records.log, [moment for chosen in best.values() for moment in chosen], _as_perceived)
+    crops = cut_out(records.log, [moment for chosen in best.values() for moment in chosen], as_perceived)
     found = {
         track: [TrackCrop(moment.camera, crops[moment]) for moment in chosen if moment in crops]
         for track, chosen in best.items()
@@ -85,7 +85,7 @@ def cameras_of(corrections: Corrections) -> list[str]:
     return sorted({track.rpartition(":")[0] for tracks in corrections.somebodies for track in tracks})
 
 
-def _as_perceived(image: ImageHW3, moment: Moment) -> ImageHW3:
+def as_perceived(image: ImageHW3, moment: Moment) -> ImageHW3:
     """Cut without a margin; the image may be smaller than the frame was."""
     box_4 = np.array(moment.box, np.float32) * (image.shape[1] / moment.width)
     (crop,) = perception.cut(image, box_4[np.newaxis])

@@ -14,6 +14,7 @@ from cluster.cli.declaring import add_command, add_site_file, site_of
 from cluster.cli.output import counting, print_json, print_table
 
 if TYPE_CHECKING:  # imported late: torch takes seconds
+    from cluster.explain.records import Records
     from pipeline.records import TaskRecord
     from pipeline.teaching import Corrections, Picture, TrackCrop
 
@@ -88,7 +89,11 @@ def _add_camera(whats: Any) -> None:
         "others do. Five people are a start. DIR is a folder or zip of crops named as in Market-1501\n"
         "(ID_cCsS_FRAME_BB.jpg: who, which camera) or CUHK03 (ID_NN.jpg). FILE holds lines such as\n"
         '  {"same": ["door:3-17-0", "yard:1-5-0"]}\n'
-        "for tracks of past results that show the same person; their crops are cut from the frames that the log keeps.",
+        "for tracks of past results that show the same person; their crops are cut from the frames that the log keeps.\n"
+        "With --own-tracks nobody need say who is who: those whom the site itself has found in the camera and in another\n"
+        "one are its pairs, four at least, and everybody else shows the camera's light. Of all the last seen are taken.",
+        "  camweave teach camera door --own-tracks --config site.yaml    by what the site has seen itself\n"
+        "  camweave teach camera door --own-tracks --replace --config site.yaml    anew, since its light has changed\n"
         "  camweave teach camera door --pairs crops --number 6 --config site.yaml    door is camera 6 in the names\n"
         "  camweave teach camera door --corrections same.jsonl --config site.yaml\n"
         "  camweave teach camera door --corrections same.jsonl --run runs/monday --config site.yaml\n",
@@ -97,6 +102,9 @@ def _add_camera(whats: Any) -> None:
     examples = parser.add_mutually_exclusive_group(required=True)
     examples.add_argument("--pairs", type=Path, metavar="DIR", help="folder or zip of crops")
     examples.add_argument("--corrections", type=Path, metavar="FILE", help="tracks that are the same person")
+    examples.add_argument(
+        "--own-tracks", action="store_true", help="whom the site has found in it and elsewhere"
+    )
     parser.add_argument(
         "--number", default="", metavar="N", help="of CAMERA in the names of --pairs (default: CAMERA)"
     )
@@ -148,7 +156,7 @@ def _add_forget(whats: Any) -> None:
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--run", type=Path, metavar="DIR",
-                        help="folder of the finished run that is corrected (default: the log of the site)")  # fmt: skip
+                        help="folder of a finished run, whose tracks are meant (default: the log of the site)")  # fmt: skip
 
 
 def _add_site(parser: argparse.ArgumentParser, *, teaches: bool) -> None:
@@ -192,6 +200,11 @@ def _camera(options: argparse.Namespace) -> int:
     if options.pairs:
         pictures = read_pairs(options.pairs, options.name, options.number)
         return _teach_pictures(options, TaskKind.CAMERA, pictures)
+    if options.own_tracks:
+        from cluster.own_tracks import task_of_own_tracks
+
+        task = task_of_own_tracks(_records(options), options.name, taught_ns=time.time_ns())
+        return _teach(options, [task], {})
     from cluster.corrected import task_of_camera
 
     corrections, crops = _corrected(options, options.corrections)
@@ -257,12 +270,16 @@ def _forget(options: argparse.Namespace) -> int:
 
 def _corrected(options: argparse.Namespace, path: Path) -> tuple[Corrections, dict[str, list[TrackCrop]]]:
     from cluster.corrected import crops_of_tracks
-    from cluster.explain import records_of_run, records_of_site
     from pipeline.teaching import read_corrections
 
     corrections = read_corrections(path)
-    records = records_of_run(options.run) if options.run else records_of_site(site_of(options))
-    return corrections, crops_of_tracks(records, corrections.tracks)
+    return corrections, crops_of_tracks(_records(options), corrections.tracks)
+
+
+def _records(options: argparse.Namespace) -> Records:
+    from cluster.explain import records_of_run, records_of_site
+
+    return records_of_run(options.run) if options.run else records_of_site(site_of(options))
 
 
 def _teach_pictures(options: argparse.Namespace, kind: Any, pictures: Sequence[Picture]) -> int:

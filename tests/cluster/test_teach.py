@@ -593,7 +593,7 @@ def test_each_command_s_help_shows_it_in_use(capsys: Capture, what: str) -> None
     [
         ["class", "x"], ["class", "x", "--crops", "d", "--wait", "1", "--no-wait"], ["detection", "x"],
         ["detection", "x", "--voc", "a", "--coco", "b"], ["camera", "x"],
-        ["camera", "x", "--pairs", "a", "--corrections", "b"], ["forget"], ["corrections"],
+        ["camera", "x", "--pairs", "a", "--corrections", "b"], ["camera", "x", "--pairs", "a", "--own-tracks"], ["forget"], ["corrections"],
     ],
     ids=" ".join,
 )  # fmt: skip
