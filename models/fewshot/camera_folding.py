@@ -1,9 +1,10 @@
 """Folds the tasks of past cameras into the initialization that the next camera starts from: the outer loop.
 
-A prior covariance of maps is a sum of outer products, one a camera: what a new camera adds is one more term, and what
-is bounded is the rank. Nothing is unlearned on the way but the directions in which cameras differed least.
+What a camera's map adds is twofold. It is one more term of the prior's covariance, which is a sum of outer products
+of maps, bounded in rank: slow knowledge, in which nothing is unlearned but the directions in which cameras differed
+least. And it is one more centre: fast knowledge, kept as it is, which is what forgetting is prevented by.
 
-Legend of shape suffixes: D embedding, E = D + 1 embedding and a one, J directions.
+Legend of shape suffixes: D embedding, E = D + 1 embedding and a one, J directions, H centres.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Final
 import numpy as np
 
 from models.fewshot.camera import CameraPairs
-from models.fewshot.camera_prior import MAX_DIRECTIONS, CameraInitialization, Floats, posterior_map
+from models.fewshot.camera_prior import MAX_CENTRES, MAX_DIRECTIONS, CameraInitialization, posterior_map
+from models.fewshot.low_rank_maps import Floats
 
 KNOWN_SHARE: Final = 0.95
-"""A map of which the directions make up so much, by its square, is no news: a task may be folded in again and again."""
+"""A map of which the directions or a centre make up so much, by its square, is no news: a task may be folded in again
+and again."""
 
 
 def update_initialization(
@@ -34,13 +37,18 @@ def update_initialization(
 
 
 def fold(pairs: CameraPairs, initialization: CameraInitialization) -> CameraInitialization:
-    """Add the map of one camera to the directions, unless they know it."""
+    """Add the map of one camera to the directions, unless they know it, and to the centres, unless it is near one."""
     map_DE = posterior_map(pairs, initialization)
-    maps_JDE = initialization.maps()
     moment_EE = initialization.moment_EE.astype(float)
-    if is_known(map_DE, maps_JDE, moment_EE):
-        return initialization
-    return initialization.with_maps(principal(np.concatenate([maps_JDE, map_DE[None]]), moment_EE))
+    maps_JDE = initialization.directions.dense()
+    if not is_known(map_DE, maps_JDE, moment_EE):
+        maps_JDE = np.concatenate([maps_JDE, map_DE[None]])
+        initialization = initialization.with_directions(principal(maps_JDE, moment_EE))
+    maps_HDE = initialization.centres.dense()
+    if not is_near(map_DE, maps_HDE, moment_EE):
+        maps_HDE = np.concatenate([maps_HDE, map_DE[None]])
+        initialization = initialization.with_centres(apart(maps_HDE, moment_EE))
+    return initialization
 
 
 def is_known(map_DE: Floats, maps_JDE: Floats, moment_EE: Floats) -> bool:
@@ -58,6 +66,14 @@ def is_known(map_DE: Floats, maps_JDE: Floats, moment_EE: Floats) -> bool:
     return bool(cost <= 2 * (1 - KNOWN_SHARE) * size)
 
 
+def is_near(map_DE: Floats, maps_HDE: Floats, moment_EE: Floats) -> bool:
+    """Tell whether a map is nearly one of others, or nearly no change at all."""
+    size = np.einsum("de,ef,df->", map_DE, moment_EE, map_DE)
+    away_HDE = maps_HDE - map_DE
+    distance_H = np.einsum("hde,hde->h", away_HDE @ moment_EE, away_HDE)
+    return bool(size <= 0 or (distance_H <= (1 - KNOWN_SHARE) * size).any())
+
+
 def principal(maps_JDE: Floats, moment_EE: Floats) -> Floats:
     """Return at most `MAX_DIRECTIONS` maps whose outer products sum to nearly the same covariance."""
     if len(maps_JDE) <= MAX_DIRECTIONS:
@@ -65,3 +81,15 @@ def principal(maps_JDE: Floats, moment_EE: Floats) -> Floats:
     gram_JJ = np.einsum("jde,kde->jk", maps_JDE @ moment_EE, maps_JDE)
     vectors_JJ = np.linalg.eigh(gram_JJ)[1][:, ::-1][:, :MAX_DIRECTIONS]
     return np.asarray(np.tensordot(vectors_JJ.T, maps_JDE, 1))
+
+
+def apart(maps_HDE: Floats, moment_EE: Floats) -> Floats:
+    """Return at most `MAX_CENTRES` maps; of the two that are most alike the older one goes, which stands first."""
+    while len(maps_HDE) > MAX_CENTRES:
+        gram_HH = np.einsum("hde,kde->hk", maps_HDE @ moment_EE, maps_HDE)
+        size_H = gram_HH.diagonal()
+        distance_HH = size_H[:, None] + size_H - 2 * gram_HH
+        distance_HH[np.tril_indices(len(maps_HDE))] = np.inf
+        older = int(distance_HH.argmin()) // len(maps_HDE)
+        maps_HDE = np.delete(maps_HDE, older, axis=0)
+    return maps_HDE

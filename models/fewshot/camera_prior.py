@@ -4,33 +4,38 @@ The shared initialization of model-agnostic meta-learning is the mean of a Gauss
 inference under it (Grant et al., "Recasting gradient-based meta-learning as hierarchical Bayes", ICLR 2018). Here the
 map is linear and so the inner loop is exact, in closed form, as in R2-D2 (Bertinetto et al., ICLR 2019). What is
 meta-learned is the prior's covariance: the directions in which maps of cameras have been seen to differ, and per
-dimension how much two crops of one person differ anyway.
+dimension how much two crops of one person differ anyway; and its centres, one at no change at all and one at each
+camera that was taught, so that a camera like an earlier one starts from where that one ended (a mixture of
+initializations, as Jerfel et al., NeurIPS 2019).
 
-Legend of shape suffixes: D embedding, E = D + 1 embedding and a one, J directions, R rank, P people.
+Legend of shape suffixes: D embedding, E = D + 1 embedding and a one, J directions, H centres (in posteriors the first
+is no change), F and S scales beside and along the directions, R rank, P people.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models.checks import check
-from models.fewshot.camera import Array, CameraAdapter, CameraPairs, low_rank
-
-Floats = NDArray[np.float64]
+from models.fewshot.camera import Array, CameraAdapter, CameraPairs
+from models.fewshot.low_rank_maps import Floats, LowRankMaps
 
 MAX_DIRECTIONS: Final = 16
-DIRECTION_RANK: Final = 16
+MAX_CENTRES: Final = 32
+RANK: Final = 16
+"""Of directions and centres."""
 SCALES: Final = (1e-4, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Variances of a map's coordinates along the directions, from a camera like the others to one unlike them all; each
 counts by its evidence in the pairs."""
-FREE_SCALES: Final = (1e-4, 0.003, 0.01, 0.03, 0.1)
-"""Expected squared lengths of the shift beside the directions; each counts by its evidence likewise. Larger
-ones would let a single odd pair pass for a strange camera."""
+FREE_SCALES: Final[Mapping[float, float]] = {1e-4: 1.0, 0.003: 1.0, 0.01: 1.0, 0.03: 1.0, 0.1: 1.0, 0.3: 0.01}
+"""Expected squared lengths of the shift beside the directions, and the prior odds of each; each counts by its evidence
+likewise. Were the largest as likely as the others, a single odd pair would pass for a strange camera."""
+_CENTRE: Final = "centre_"
+"""Before the names of the centres' arrays."""
 UNKNOWN_NOISE: Final = 0.6
 """Expected squared length of what two crops of one person differ by, where none has been measured."""
 
@@ -43,10 +48,10 @@ class CameraInitialization:
         ModelError: when shapes do not fit, or a number is not finite.
     """
 
-    left_JDR: Array
-    """Directions: map j adds left_j right_j^T to the slope, and shift_j."""
-    right_JDR: Array
-    shift_JD: Array
+    directions: LowRankMaps
+    """Along which maps of cameras have been seen to differ, each as long as they usually do."""
+    centres: LowRankMaps
+    """Maps of cameras that were taught: the next one may be like one of them, or like none."""
     axes_DD: Array
     """Columns are axes in which two crops of one person, from two cameras, differ independently, by a variance of 1."""
     spread_D: Array
@@ -59,15 +64,17 @@ class CameraInitialization:
     def __post_init__(self) -> None:
         """Check shapes and numbers."""
         dimension = len(self.axes_DD)
-        num, rank = len(self.left_JDR), self.left_JDR.shape[-1]
+        check(
+            self.directions.dimension == self.centres.dimension == dimension,
+            "dimensions of directions and centres", (self.directions.dimension, self.centres.dimension), f"{dimension}",
+        )  # fmt: skip
+        own = {"axes": self.axes_DD, "spread": self.spread_D, "moment": self.moment_EE, "rule": self.rule_2}
+        shapes = {name: array.shape for name, array in own.items()}
         expected = {
-            "left": (num, dimension, rank), "right": (num, dimension, rank), "shift": (num, dimension),
             "axes": (dimension, dimension), "spread": (dimension,), "moment": (dimension + 1, dimension + 1), "rule": (2,),
         }  # fmt: skip
-        arrays = self.arrays()
-        shapes = {name: array.shape for name, array in arrays.items()}
         check(shapes == expected, "shapes of a camera initialization", shapes, f"{expected}")
-        finite = all(bool(np.isfinite(array).all()) for array in arrays.values())
+        finite = all(bool(np.isfinite(array).all()) for array in own.values())
         check(finite, "a camera initialization", "a number that is not finite", "finite numbers")
 
     @classmethod
@@ -75,12 +82,12 @@ class CameraInitialization:
         """Return what is known before any camera was: nothing but that maps are near the identity."""
         moment_EE = np.eye(dimension + 1, dtype=np.float32) / np.float32(dimension)
         moment_EE[-1, -1] = 1
-        empty_JDR = np.zeros((0, dimension, DIRECTION_RANK), np.float32)
         axes_DD = np.sqrt(UNKNOWN_NOISE / dimension) * np.eye(dimension)
+        nothing = LowRankMaps.none(dimension, RANK)
         return cls(
-            left_JDR=empty_JDR, right_JDR=empty_JDR, shift_JD=np.zeros((0, dimension), np.float32),
-            axes_DD=axes_DD.astype(np.float32), spread_D=np.full(dimension, 1 / UNKNOWN_NOISE, np.float32),
-            moment_EE=moment_EE, rule_2=np.array([1, 0.5], np.float32),
+            directions=nothing, centres=nothing, axes_DD=axes_DD.astype(np.float32),
+            spread_D=np.full(dimension, 1 / UNKNOWN_NOISE, np.float32), moment_EE=moment_EE,
+            rule_2=np.array([1, 0.5], np.float32),
         )  # fmt: skip
 
     @property
@@ -90,45 +97,34 @@ class CameraInitialization:
 
     def arrays(self) -> dict[str, Array]:
         """Return what a version file keeps."""
-        return {
-            "left": self.left_JDR, "right": self.right_JDR, "shift": self.shift_JD,
-            "axes": self.axes_DD, "spread": self.spread_D, "moment": self.moment_EE, "rule": self.rule_2,
-        }  # fmt: skip
+        own = {"axes": self.axes_DD, "spread": self.spread_D, "moment": self.moment_EE, "rule": self.rule_2}
+        return self.directions.arrays() | self.centres.arrays(_CENTRE) | own
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> CameraInitialization:
-        """Build it again of what `arrays` returned.
+        """Build it again of what `arrays` returned; without centres it knows no camera.
 
         Raises:
-            ModelError: when an array is missing, of another shape, or not finite.
+            ModelError: when another array is missing, of another shape, or not finite.
         """
-        names = ("left", "right", "shift", "axes", "spread", "moment", "rule")
-        missing = sorted(set(names) - arrays.keys())
+        names = {"left", "right", "shift", "axes", "spread", "moment", "rule"}
+        missing = sorted(names - arrays.keys())
         check(not missing, "arrays of a camera initialization", sorted(arrays), f"{missing} too")
-        return cls(*(np.asarray(arrays[name], np.float32) for name in names))
+        axes_DD, spread_D, moment_EE, rule_2 = (
+            np.asarray(arrays[name], np.float32) for name in ("axes", "spread", "moment", "rule")
+        )
+        centres = LowRankMaps.none(len(axes_DD), RANK)
+        if any(name.startswith(_CENTRE) for name in arrays):
+            centres = LowRankMaps.from_arrays(arrays, _CENTRE)
+        return cls(LowRankMaps.from_arrays(arrays), centres, axes_DD, spread_D, moment_EE, rule_2)
 
-    def maps(self) -> Floats:
-        """Return the directions as J x D x E: slope and shift side by side."""
-        slopes_JDD = self.left_JDR.astype(float) @ self.right_JDR.astype(float).transpose(0, 2, 1)
-        return np.concatenate([slopes_JDD, self.shift_JD.astype(float)[..., None]], axis=2)
-
-    def map(self, coordinates_J: Floats) -> Floats:
-        """Return the sum of the directions, each as long as its coordinate says: D x E."""
-        left_JDR = coordinates_J[:, None, None] * self.left_JDR
-        slope_DD = np.einsum("jdr,jer->de", left_JDR, self.right_JDR, optimize=True)
-        return np.hstack([slope_DD, (coordinates_J @ self.shift_JD)[:, None]])
-
-    def with_maps(self, maps_JDE: Floats) -> CameraInitialization:
+    def with_directions(self, maps_JDE: Floats) -> CameraInitialization:
         """Return it with other directions."""
-        dimension = self.dimension
-        left_JDR = np.zeros((len(maps_JDE), dimension, DIRECTION_RANK), np.float32)
-        right_JDR = np.zeros_like(left_JDR)
-        for number, map_DE in enumerate(maps_JDE):
-            left_DR, right_DR = low_rank(map_DE[:, :-1], DIRECTION_RANK)
-            left_JDR[number, :, : left_DR.shape[1]] = left_DR
-            right_JDR[number, :, : right_DR.shape[1]] = right_DR
-        shift_JD = maps_JDE[:, :, -1].astype(np.float32)
-        return replace(self, left_JDR=left_JDR, right_JDR=right_JDR, shift_JD=shift_JD)
+        return replace(self, directions=LowRankMaps.of(maps_JDE, RANK))
+
+    def with_centres(self, maps_HDE: Floats) -> CameraInitialization:
+        """Return it with other centres."""
+        return replace(self, centres=LowRankMaps.of(maps_HDE, RANK))
 
 
 def adapt(pairs: CameraPairs, initialization: CameraInitialization) -> CameraAdapter:
@@ -144,30 +140,30 @@ def adapt(pairs: CameraPairs, initialization: CameraInitialization) -> CameraAda
 def posterior_map(pairs: CameraPairs, initialization: CameraInitialization) -> Floats:
     """Return the posterior mean of what is added to the identity, D x E: slope and shift side by side.
 
-    others - own = sum_j a_j map_j(own) + free(own) + noise / sqrt(weight), where a ~ N(0, scale) and free is a Gaussian
-    process with a linear kernel. The mean is taken over `SCALES` and `FREE_SCALES`.
+    others - own = centre(own) + sum_j a_j map_j(own) + free(own) + noise / sqrt(weight), where a ~ N(0, scale) and free
+    is a Gaussian process with a linear kernel. The mean is taken over the centres, `SCALES` and `FREE_SCALES`, each by
+    its evidence.
     """
     length = pairs.own_PD.shape[1]
     check(length == initialization.dimension, "length of embeddings", length, f"{initialization.dimension}")
     model = _Model(pairs, initialization)
-    posteriors = [one for free in FREE_SCALES for one in model.posteriors(free)]
-    evidence = np.array([one.log_evidence for one in posteriors])
-    share = np.exp(evidence - evidence.max())
-    share /= share.sum()
-    coordinates_J = np.tensordot(share, [one.coordinates_J for one in posteriors], 1)
-    weights_PD = np.tensordot(share, [one.weights_PD for one in posteriors], 1)
-    return model.map(coordinates_J, weights_PD)
+    beliefs = [model.belief(free) for free in FREE_SCALES]
+    odds_F11 = np.array(list(FREE_SCALES.values()))[:, None, None]
+    evidence_FSH = np.stack([belief.evidence_SH for belief in beliefs]) + np.log(odds_F11)
+    share_FSH = np.exp(evidence_FSH - evidence_FSH.max())
+    share_FSH /= share_FSH.sum()
+    return np.asarray(sum(model.map(*pair) for pair in zip(beliefs, share_FSH, strict=True)))
 
 
-class _Posterior(NamedTuple):
-    """Is what follows from one pair of scales."""
+class _Belief(NamedTuple):
+    """Is what follows from one scale beside the directions, for all scales along them and all centres."""
 
-    log_evidence: float
-    """Up to what all scales have in common."""
-    coordinates_J: Floats
-    """Along the directions."""
-    weights_PD: Floats
-    """Of the kernel at each person: what the map adds beside the directions."""
+    evidence_SH: Floats
+    """Its logarithm, up to what all have in common."""
+    coordinates_SJH: Floats
+    """Posterior means along the directions."""
+    gain_PD: Floats
+    """Which part of what is left over goes to the map beside the directions."""
 
 
 class _Model:
@@ -177,45 +173,41 @@ class _Model:
         self._temperature, slope_share = (float(value) for value in initialization.rule_2)
         self._axes_DD = initialization.axes_DD.astype(float)
         self._spread_D = initialization.spread_D.astype(float)
+        self._known = initialization
         root_P1 = np.sqrt(pairs.weight_P)[:, None]
         own_PE = root_P1 * np.hstack([pairs.own_PD, np.ones((len(pairs), 1))])
         self._kernel_PE = own_PE * np.append(np.full(own_PE.shape[1] - 1, slope_share), 1.0)
         kernel_P, self._people_PP = np.linalg.eigh(self._kernel_PE @ own_PE.T)
         self._kernel_P = np.maximum(kernel_P, 0)
-        self._inverse_DD = np.linalg.inv(self._axes_DD).T
-        self._change_PD = self._turned(root_P1 * (pairs.others_PD - pairs.own_PD))
-        self._initialization = initialization
-        self._design_JPD = self._design(own_PE)
+        inverse_DD = np.linalg.inv(self._axes_DD).T
+        turned_PE = self._people_PP.T @ own_PE
+        self._design_JPD = initialization.directions.applied(turned_PE, inverse_DD)
+        change_PD = self._people_PP.T @ (root_P1 * (pairs.others_PD - pairs.own_PD)) @ inverse_DD
+        beside_HPD = change_PD - initialization.centres.applied(turned_PE, inverse_DD)
+        self._change_HPD = np.concatenate([change_PD[None], beside_HPD])
 
-    def _turned(self, rows_PD: Floats) -> Floats:
-        return np.asarray(self._people_PP.T @ rows_PD @ self._inverse_DD)
-
-    def _design(self, own_PE: Floats) -> Floats:
-        """Return what each direction adds to each row, factor by factor: J x P x D."""
-        known, turned_PE = self._initialization, self._people_PP.T @ own_PE
-        left_JRD = known.left_JDR.astype(float).transpose(0, 2, 1) @ self._inverse_DD
-        shift_JD = known.shift_JD.astype(float) @ self._inverse_DD
-        slope_JPD = (turned_PE[:, :-1] @ known.right_JDR.astype(float)) @ left_JRD
-        return np.asarray(slope_JPD + turned_PE[:, -1:] * shift_JD[:, None])
-
-    def posteriors(self, free: float) -> Iterator[_Posterior]:
-        """Yield what follows from each of `SCALES` along the directions and the scale `free` beside them."""
+    def belief(self, free: float) -> _Belief:
+        """Return what follows from the scale `free` beside the directions."""
         prior_PD = free * self._kernel_P[:, None] * self._spread_D
         precision_PD = 1 / (prior_PD + self._temperature)
-        base = (np.log(precision_PD) - self._change_PD**2 * precision_PD).sum() / 2
-        num = len(self._design_JPD)
-        design_JK = (self._design_JPD * np.sqrt(precision_PD)).reshape(num, precision_PD.size)
-        fit_J = design_JK @ (self._change_PD * np.sqrt(precision_PD)).ravel()
-        values_J, vectors_JJ = np.linalg.eigh(design_JK @ design_JK.T)
-        fit_J = vectors_JJ.T @ fit_J
-        for scale in SCALES:
-            precision_J = np.maximum(values_J, 0) + 1 / scale
-            evidence = base + ((fit_J**2 / precision_J) - np.log(scale * precision_J)).sum() / 2
-            coordinates_J = vectors_JJ @ (fit_J / precision_J)
-            rest_PD = self._change_PD - np.tensordot(coordinates_J, self._design_JPD, 1)
-            yield _Posterior(float(evidence), coordinates_J, free * self._spread_D * precision_PD * rest_PD)
+        base_H = (np.log(precision_PD) - self._change_HPD**2 * precision_PD).sum((1, 2)) / 2
+        weighted_JPD = self._design_JPD * precision_PD
+        values_J, vectors_JJ = np.linalg.eigh(np.tensordot(weighted_JPD, self._design_JPD, ((1, 2), (1, 2))))
+        fit_JH = vectors_JJ.T @ np.tensordot(weighted_JPD, self._change_HPD, ((1, 2), (1, 2)))
+        scale_S11 = np.array(SCALES)[:, None, None]
+        precision_SJ1 = np.maximum(values_J, 0)[:, None] + 1 / scale_S11
+        evidence_SH = base_H + (fit_JH**2 / precision_SJ1 - np.log(scale_S11 * precision_SJ1)).sum(1) / 2
+        return _Belief(
+            evidence_SH, vectors_JJ @ (fit_JH / precision_SJ1), free * self._spread_D * precision_PD
+        )
 
-    def map(self, coordinates_J: Floats, weights_PD: Floats) -> Floats:
-        """Return the map, D x E: along the directions, and what the pairs show beside them."""
-        free_DE = self._axes_DD @ (self._people_PP @ weights_PD).T @ self._kernel_PE
-        return np.asarray(free_DE + self._initialization.map(coordinates_J))
+    def map(self, belief: _Belief, share_SH: Floats) -> Floats:
+        """Return a belief's part of the posterior mean, D x E: centres, directions, and what the pairs show beside them."""
+        share_H = share_SH.sum(0)
+        coordinates_J = np.einsum("sjh,sh->j", belief.coordinates_SJH, share_SH)
+        left_PD = np.tensordot(share_H, self._change_HPD, 1) - np.tensordot(
+            coordinates_J, self._design_JPD, 1
+        )
+        free_DE = self._axes_DD @ (self._people_PP @ (belief.gain_PD * left_PD)).T @ self._kernel_PE
+        known = self._known
+        return np.asarray(free_DE + known.directions.sum(coordinates_J) + known.centres.sum(share_H[1:]))

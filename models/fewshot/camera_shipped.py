@@ -23,10 +23,9 @@ _HEADER_BYTES: Final = 8
 
 
 def pack(initialization: CameraInitialization, embedder: str) -> bytes:
-    """Return the content of a file; directions in half precision."""
-    half = {"left", "right"}
+    """Return the content of a file; directions and centres in half precision."""
     arrays = {
-        name: np.ascontiguousarray(array.astype(np.float16) if name in half else array)
+        name: np.ascontiguousarray(array.astype(np.float16) if name.endswith(("left", "right")) else array)
         for name, array in initialization.arrays().items()
     }
     return safetensors.numpy.save(arrays, metadata={EMBEDDER: embedder})

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from models.checks import check
 from models.fewshot.camera import Array, CameraPairs
 from models.fewshot.camera_folding import principal
-from models.fewshot.camera_prior import CameraInitialization, Floats, adapt
+from models.fewshot.camera_prior import CameraInitialization, adapt
 from models.fewshot.camera_scoring import CrossCameraQueries, mean_reciprocal_rank
 from models.fewshot.camera_simulation import ANY_LIGHT, CameraRange, Pixels, draw_camera, taken_by
+from models.fewshot.low_rank_maps import Floats
 
 Embed = Callable[[Pixels], Array]
 """Embeds crops N x H x W x 3, uint8, blue green red, to N x D rows of unit length."""
@@ -145,7 +146,7 @@ def learn_directions(
         blank, axes_DD=axes_DD.astype(np.float32), spread_D=spread_D.astype(np.float32),
         moment_EE=moment_EE.astype(np.float32),
     )  # fmt: skip
-    return known.with_maps(principal(maps_JDE, moment_EE))
+    return known.with_directions(principal(maps_JDE, moment_EE))
 
 
 def choose_rule(
@@ -168,7 +169,7 @@ def choose_rule(
         np.mean(
             [
                 mean_reciprocal_rank(adapt(pairs, known), queries)
-                for known in (one, one.with_maps(one.maps()[:0]))
+                for known in (one, one.with_directions(one.directions.dense()[:0]))
                 for pairs, queries in episodes
             ]
         )

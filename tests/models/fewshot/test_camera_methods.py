@@ -5,9 +5,9 @@ import pytest
 
 from models.errors import ModelError
 from models.fewshot.camera import CameraPairs
-from models.fewshot.camera_folding import fold, update_initialization
+from models.fewshot.camera_folding import apart, fold, update_initialization
 from models.fewshot.camera_methods import METHODS, fit_camera_adapter
-from models.fewshot.camera_prior import DIRECTION_RANK, MAX_DIRECTIONS, CameraInitialization, posterior_map
+from models.fewshot.camera_prior import MAX_CENTRES, MAX_DIRECTIONS, RANK, CameraInitialization, posterior_map
 from models.fewshot.camera_scoring import CrossCameraQueries, mean_reciprocal_rank
 
 D = 24
@@ -128,7 +128,7 @@ def test_the_second_camera_of_a_kind_needs_fewer_pairs():
 def test_a_task_folded_in_again_changes_nothing():
     given = pairs(7, 80, camera(0))
     once = fold(given, CameraInitialization.blank(D))
-    assert len(once.left_JDR) == 1
+    assert (len(once.directions), len(once.centres)) == (1, 1)
     assert fold(given, once) is once
 
 
@@ -139,7 +139,7 @@ def test_a_first_task_that_is_replayed_is_not_forgotten_after_twenty_others():
     for number in range(1, 21):
         for replayed in (pairs(number, 40, camera(number)), first):
             initialization = fold(replayed, initialization)
-    assert initialization.left_JDR.shape == (MAX_DIRECTIONS, D, DIRECTION_RANK)
+    assert initialization.directions.left_JDR.shape == (MAX_DIRECTIONS, D, RANK)
     assert score(initialization, camera(0), 12) > before - 0.04
 
 
@@ -149,5 +149,42 @@ def test_the_outer_loop_yields_after_each_task_and_equal_generators_give_equal_r
         list(update_initialization(CameraInitialization.blank(D), tasks, np.random.default_rng(4)))
         for _ in range(2)
     ]
-    assert [len(one.left_JDR) for one in runs[0]] == [1, 2, 3]
-    np.testing.assert_array_equal(runs[0][-1].left_JDR, runs[1][-1].left_JDR)
+    assert [len(one.directions) for one in runs[0]] == [1, 2, 3]
+    for name, array in runs[0][-1].arrays().items():
+        np.testing.assert_array_equal(array, runs[1][-1].arrays()[name])
+
+
+def test_a_camera_that_was_taught_is_found_again_by_one_pair_after_many_others_without_replay():
+    initialization = fold(pairs(7, 80, camera(0)), CameraInitialization.blank(D))
+    for number in range(1, 13):
+        initialization = fold(pairs(number, 40, camera(number)), initialization)
+    without = initialization.with_centres(initialization.centres.dense()[:0])
+    assert score(initialization, camera(0), 1) > score(without, camera(0), 1) + 0.02
+    assert score(initialization, camera(0), 1) > score(CameraInitialization.blank(D), camera(0), 6)
+
+
+def test_centres_are_bounded_and_of_the_two_most_alike_the_older_goes():
+    maps = np.random.default_rng(0).normal(size=(MAX_CENTRES + 1, D, D + 1))
+    maps[7] = maps[20] + 1e-3
+    kept = apart(maps, np.eye(D + 1))
+    np.testing.assert_array_equal(kept, np.delete(maps, 7, axis=0))
+
+
+def test_what_was_kept_before_there_were_centres_knows_none():
+    arrays = fold(pairs(0, 60, camera(0)), CameraInitialization.blank(D)).arrays()
+    old = {name: array for name, array in arrays.items() if not name.startswith("centre_")}
+    again = CameraInitialization.from_arrays(old)
+    assert (len(again.directions), len(again.centres)) == (1, 0)
+
+
+def test_centres_that_do_not_fit_are_refused():
+    arrays = fold(pairs(0, 60, camera(0)), CameraInitialization.blank(D)).arrays()
+    with pytest.raises(ModelError, match="centres"):
+        CameraInitialization.from_arrays(
+            arrays
+            | {f"centre_{name}": arrays[f"centre_{name}"][:, :-1] for name in ("left", "right", "shift")}
+        )
+    with pytest.raises(ModelError, match="centre_right"):
+        CameraInitialization.from_arrays(
+            {name: array for name, array in arrays.items() if name != "centre_right"}
+        )

@@ -30,7 +30,7 @@ def test_an_initialization_survives_its_file(tmp_path):
 def test_for_embeddings_of_another_version_nothing_is_known(tmp_path):
     path = tmp_path / "camera.safetensors"
     path.write_bytes(pack(initialization(), "osnet@1"))
-    assert len(initialization_for("osnet@2", D + 1, path).left_JDR) == 0
+    assert len(initialization_for("osnet@2", D + 1, path).directions) == 0
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_a_missing_file_is_named(tmp_path):
 def test_what_is_shipped_is_small_and_for_the_shipped_embedder():
     embedder = build_embedder(EmbedderConfig(device="cpu"))
     assert SHIPPED.stat().st_size < 1 << 20
-    assert len(initialization_for(embedder.version, embedder.dimension).left_JDR) > 0
+    assert len(initialization_for(embedder.version, embedder.dimension).directions) > 0

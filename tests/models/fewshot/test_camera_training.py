@@ -84,7 +84,7 @@ def test_axes_are_those_in_which_crops_of_one_person_differ_independently(people
 
 def test_meta_training_learns_directions_and_a_rule_and_the_same_again_from_the_same_seed(people):
     runs = [train_initialization(people, embed, CONFIG, np.random.default_rng(5)) for _ in range(2)]
-    assert len(runs[0].left_JDR) == CONFIG.num_cameras
+    assert len(runs[0].directions) == CONFIG.num_cameras
     assert tuple(np.round(runs[0].rule_2.astype(float), 3)) in RULES
     for name, array in runs[0].arrays().items():
         np.testing.assert_array_equal(array, runs[1].arrays()[name])
