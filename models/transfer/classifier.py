@@ -1,9 +1,9 @@
-"""Classifies crops with what transfer learning made, takes features with its backbone, and keeps both in a file.
+"""Classifies crops with what transfer learning made, and keeps it in a file.
 
 The file is safetensors; its metadata names the classes, the backbone, the size of the pictures, and the SHA-256 of the
 weights that it started from and of the pictures that it learned from.
 
-Legend of shape suffixes: N crops, H height, W width, C classes, D features.
+Legend of shape suffixes: N crops, H height, W width, C classes.
 """
 
 from __future__ import annotations
@@ -85,38 +85,6 @@ class Trained:
         return self.network.backbone
 
 
-class FrozenBackbone:
-    """Takes features of crops; they are of any length and sign, and of one version comparable."""
-
-    def __init__(self, backbone: Backbone, size: int, digest: str, device: torch.device) -> None:
-        self._backbone = backbone.eval().requires_grad_(False).to(device)
-        self._size = size
-        self._digest = digest
-        self._device = device
-
-    @property
-    def version(self) -> str:
-        """Name, and digest of weights and size; features of different versions are never compared."""
-        return _version(self._backbone.name, self._digest, self._size)
-
-    @property
-    def dimension(self) -> int:
-        """Length D of a row of features."""
-        return self._backbone.dimension
-
-    def features(self, crops: Sequence[ImageHW3]) -> NDArray[np.float32]:
-        """Return N x D features of crops, uint8 BGR, each H x W x 3 of any size >= 1.
-
-        Raises:
-            ModelError: when a crop is empty or of another type; names its index.
-        """
-        check_images(crops)
-        rows = list(
-            _run(self._backbone, [fit(crop, (self._size, self._size)) for crop in crops], self._device)
-        )
-        return np.concatenate(rows) if rows else np.zeros((0, self.dimension), np.float32)
-
-
 class TransferClassifier:
     """Says which of its classes is on a crop."""
 
@@ -134,7 +102,7 @@ class TransferClassifier:
     @property
     def version(self) -> str:
         """Name, and digest of weights and size."""
-        return _version(self._network.backbone.name, self._digest, self._about.size)
+        return version_of(self._network.backbone.name, self._digest, self._about.size)
 
     def classify(self, images: Sequence[ImageHW3]) -> NDArray[np.float32]:
         """Return N x C probabilities of images, uint8 BGR, each H x W x 3 of any size >= 1; rows sum to 1.
@@ -158,17 +126,6 @@ def load_classifier(path: Path, device: str = "cpu") -> TransferClassifier:
         DeviceUnavailable: when this machine lacks the device.
     """
     return TransferClassifier(read_trained(path), resolve_device(device))
-
-
-def load_backbone(path: Path, device: str = "cpu") -> FrozenBackbone:
-    """Read the backbone of a classifier that `camweave train transfer` wrote: where tasks can start from.
-
-    Raises:
-        WeightsUnavailable, WeightsCorrupt: as `read_trained`.
-        DeviceUnavailable: when this machine lacks the device.
-    """
-    trained = read_trained(path)
-    return FrozenBackbone(trained.backbone, trained.about.size, trained.sha256, resolve_device(device))
 
 
 def pack(network: TransferNetwork, about: TrainedClasses) -> bytes:
@@ -242,7 +199,8 @@ def _metadata(content: bytes) -> dict[str, Any]:
     return said
 
 
-def _version(name: str, digest: str, size: int) -> str:
+def version_of(name: str, digest: str, size: int) -> str:
+    """Return a backbone's name, and a digest of its weights' digest and its size."""
     return f"{name}@{hashlib.sha256(f'{digest} {size}'.encode()).hexdigest()[:12]}"
 
 

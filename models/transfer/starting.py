@@ -10,19 +10,15 @@ import torchvision
 from torch import Tensor
 
 from models.errors import WeightsCorrupt, WeightsUnavailable
-from models.execution import resolve_device
 from models.reid.trunk import IMAGENET_PACKAGE, IMAGENET_SHA256, installed_imagenet, load_imagenet
 from models.torchvision_detector import load_tensors, read_torchvision_weights
 from models.transfer.backbones import (
     EFFICIENTNET_LITE0,
     RESNET18,
     Backbone,
-    build_backbone,
-    check_size,
     load_published,
-    published_size,
 )
-from models.transfer.classifier import FrozenBackbone, read_trained
+from models.transfer.classifier import read_trained
 from models.weights import default_cache_dir
 
 TRAINED_SUFFIX: Final = ".safetensors"
@@ -55,27 +51,6 @@ def load_start(backbone: Backbone, weights: Path | None, cache_dir: Path | None)
         load_imagenet(backbone.body, _lite0_file(weights))
         return IMAGENET_SHA256
     return _from_torchvision(backbone, weights, cache_dir or default_cache_dir())
-
-
-def pretrained_backbone(
-    name: str,
-    *,
-    size: int = 0,
-    weights: Path | None = None,
-    cache_dir: Path | None = None,
-    device: str = "cpu",
-) -> FrozenBackbone:
-    """Return a backbone with published weights, to take features with; `size` 0 is what they were measured at.
-
-    Raises:
-        ModelError: when there is none of that name, or the size makes no sense.
-        WeightsUnavailable, WeightsCorrupt: as `load_start`.
-        DeviceUnavailable: when this machine lacks the device.
-    """
-    check_size(size)
-    backbone = build_backbone(name)
-    digest = load_start(backbone, weights, cache_dir)
-    return FrozenBackbone(backbone, size or published_size(name), digest, resolve_device(device))
 
 
 def _lite0_file(weights: Path | None) -> Path:

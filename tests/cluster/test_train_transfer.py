@@ -9,8 +9,9 @@ import torch
 from cluster import train_transfer
 from cluster.cli import main
 from cluster.train import Interrupted
+from models.embedders import EmbedderConfig, embedding_space
 from models.training_run import CHECKPOINT_NAME, HISTORY_NAME
-from models.transfer.classifier import load_backbone, load_classifier
+from models.transfer.classifier import load_classifier
 from models.transfer.history import TransferEpoch, TransferProgress, history_json
 from tests.models.transfer.conftest import config, write_classes
 
@@ -46,7 +47,8 @@ def test_training_leaves_weights_pictures_and_a_checkpoint_and_prints_its_scores
     for picture in (result["curves"], result["confusion"]):
         assert Path(picture).read_bytes().startswith(b"\x89PNG")
     assert load_classifier(Path(result["weights"])).classes == ("cat", "dog")
-    assert load_backbone(Path(result["weights"])).dimension == 1280
+    space = embedding_space(EmbedderConfig(name="transfer", weights=result["weights"]))
+    assert space.dimension == 1280
 
     assert main(command(data, out)) == 1  # what is there is not overwritten without a word
     assert "add --resume" in json.loads(capsys.readouterr().out)["message"]

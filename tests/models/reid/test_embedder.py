@@ -5,8 +5,8 @@ import torch
 
 from models.embedders import EmbedderConfig, build_embedder
 from models.errors import DeviceUnavailable, ModelError, WeightsCorrupt, WeightsUnavailable
+from models.network_embedder import NetworkEmbedder
 from models.reid.dataset import open_crops
-from models.reid.embedder import ReidEmbedder
 from models.reid.osnet import OmniScaleNetwork
 from models.reid.scoring import choose_queries, rank_and_map, single_shot_rank1
 from models.reid.shipped import SHIPPED, pack
@@ -117,7 +117,7 @@ class Broken:
 
 def test_an_embedding_that_is_not_finite_never_leaves_the_embedder():
     with pytest.raises(ModelError, match="broken@0 gave crop 1 an embedding of length nan"):
-        ReidEmbedder(Broken(), version="broken@0").embed(smooth(3))
+        NetworkEmbedder(Broken(), version="broken@0", size=(8, 4), dimension=256).embed(smooth(3))
 
 
 def embedded(embedder, path, keep=lambda crop: True):

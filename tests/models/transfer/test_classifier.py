@@ -11,7 +11,6 @@ from models.transfer.backbones import build_backbone
 from models.transfer.classifier import (
     TrainedClasses,
     TransferNetwork,
-    load_backbone,
     load_classifier,
     pack,
     predict,
@@ -60,22 +59,12 @@ def test_crops_of_any_size_get_probabilities_that_sum_to_one_and_none_get_none(p
     assert classifier.classify([]).shape == (0, 3)
 
 
-def test_the_features_are_those_that_the_last_layer_reads(network, path):
-    backbone = load_backbone(path)
-    features_ND = backbone.features(CROPS)
-    assert features_ND.shape == (3, backbone.dimension) == (3, 1280)
-    logits_NC = network.last(torch.from_numpy(features_ND)).detach()
-    np.testing.assert_allclose(logits_NC.softmax(1).numpy(), load_classifier(path).classify(CROPS), atol=1e-5)
-    assert backbone.features([]).shape == (0, 1280)
-
-
 def test_a_version_names_the_backbone_and_changes_with_weights_and_size(network, path, tmp_path):
     other = tmp_path / "other.safetensors"
     other.write_bytes(pack(network, TrainedClasses(ABOUT.classes, 64, ABOUT.start, ABOUT.data)))
     versions = {load_classifier(path).version, load_classifier(other).version}
     assert len(versions) == 2
     assert all(version.startswith("efficientnet-lite0@") for version in versions)
-    assert load_backbone(path).version == load_classifier(path).version
 
 
 def test_reading_back_leaves_torchs_generator_alone(path):
@@ -88,8 +77,6 @@ def test_reading_back_leaves_torchs_generator_alone(path):
 def test_what_is_no_crop_is_refused_by_index(path, crop):
     with pytest.raises(ModelError, match="image 1"):
         load_classifier(path).classify([CROPS[0], crop])
-    with pytest.raises(ModelError, match="image 1"):
-        load_backbone(path).features([CROPS[0], crop])
 
 
 def changed(content, **metadata):

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torchvision.models import get_model
 
-from models.errors import ModelError, WeightsCorrupt, WeightsUnavailable
+from models.errors import WeightsCorrupt, WeightsUnavailable
 from models.reid.trunk import IMAGENET_SHA256, installed_imagenet
 from models.transfer import starting
 from models.transfer.backbones import build_backbone
 from models.transfer.classifier import TrainedClasses, TransferNetwork, pack, read_trained
-from models.transfer.starting import choose_backbone, load_start, pretrained_backbone
+from models.transfer.embedder import FeaturePredictor
+from models.transfer.starting import choose_backbone, load_start
 from tests.models.conftest import noise
 
 
@@ -89,18 +90,13 @@ def test_what_a_training_wrote_is_where_the_next_one_starts(tmp_path):
 
 
 @pytest.mark.skipif(installed_imagenet() is None, reason="needs the package of the ImageNet weights")
+@torch.inference_mode()
 def test_a_pretrained_backbone_tells_a_fine_texture_from_flat_colours():
-    backbone = pretrained_backbone("efficientnet-lite0", size=64)
-    assert backbone.version == pretrained_backbone("efficientnet-lite0", size=64).version
-    assert load_start(build_backbone("efficientnet-lite0"), None, None) == IMAGENET_SHA256
+    backbone = build_backbone("efficientnet-lite0")
+    assert load_start(backbone, None, None) == IMAGENET_SHA256
     flat = [np.full((64, 64, 3), grey, np.uint8) for grey in (100, 140)]
-    rows_3D = backbone.features([*flat, noise(64, 64)])
-    unit_3D = rows_3D / np.linalg.norm(rows_3D, axis=1, keepdims=True)
-    likeness = unit_3D @ unit_3D.T
+    crops_3HW3 = torch.from_numpy(np.stack([*flat, noise(64, 64)]))
+    rows_3D = FeaturePredictor(backbone.eval())(crops_3HW3).numpy()
+    likeness = rows_3D @ rows_3D.T
     assert likeness[0, 1] > 0.9
     assert likeness[0, 2] < 0.7
-
-
-def test_a_pretrained_backbone_of_an_unknown_name_is_refused():
-    with pytest.raises(ModelError, match="unknown backbone"):
-        pretrained_backbone("resnet-18000")
