@@ -9,7 +9,6 @@ import multiprocessing
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal
@@ -23,14 +22,11 @@ from cluster.demo.pictures import draw_pictures
 from cluster.demo.report import build_report, collect, write_results
 from cluster.errors import BadConfig, ClusterError, LogUnavailable, SourceUnavailable
 from cluster.evaluate import score_run
-from cluster.gateway import Stop
 from cluster.gateway.cameras import ReaderLag
-from cluster.gateway.virtual import VirtualSite, stream_virtual_site
+from cluster.gateway.virtual import VirtualSite, run_virtual_gateway
 from cluster.learning_config import LearningConfig
-from cluster.log.open import open_log
 from cluster.log.partitioner import partition_for_key
 from cluster.log.protocol import TopicPartition
-from cluster.logs import log_as_json
 from cluster.progress import DemoProgress, Standing
 from cluster.sample_video import SAMPLE_SEQUENCE, SAMPLE_VIDEO
 from cluster.site import Site
@@ -221,12 +217,6 @@ def _drained(site: Site) -> bool:
 def _show(progress: DemoProgress, site: Site, cameras: tuple[VirtualCamera, ...]) -> None:
     with contextlib.suppress(LogUnavailable):  # shown again once it answers
         progress.update(_standing(site, cameras))
-
-
-def run_virtual_gateway(virtual: VirtualSite, log: str, stop: Stop) -> None:
-    """Be the main function of the gateway's process."""
-    log_as_json()
-    stream_virtual_site(virtual, partial(open_log, log), stop)
 
 
 def _check(process: BaseProcess) -> None:

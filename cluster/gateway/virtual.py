@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from cluster.gateway.outbox import PatientOutbox
 from cluster.gateway.pacing import NS_PER_S, Clock, LagLimit, Pace, Pacer, Stop
 from cluster.gateway.sources import Looped, VideoFile
 from cluster.gateway.stats import GatewayObserver, GatewayStats
+from cluster.log.open import open_log
 from cluster.log.protocol import Log
+from cluster.logs import log_as_json
 from models.detector import ImageHW3
 from pipeline.virtual_cameras import VirtualCamera, render
 
@@ -45,7 +48,7 @@ class VirtualSite:
 
 def stream_virtual_site(
     site: VirtualSite,
-    open_log: Callable[[], Log],
+    opening_log: Callable[[], Log],
     stop: Stop | None = None,
     *,
     clock: Clock | None = None,
@@ -60,7 +63,7 @@ def stream_virtual_site(
 
     Args:
         site: what to stream.
-        open_log: builds the log in this process.
+        opening_log: builds the log in this process.
         stop: ends the streams early.
         clock: the site's clock.
         observer: is told of every frame.
@@ -76,7 +79,7 @@ def stream_virtual_site(
     """
     clock = clock or Clock()
     stop = stop or threading.Event()
-    log = open_log()
+    log = opening_log()
     delivery = Delivery(log.producer, site.topic, clock)
     gateways = {
         camera.camera: Gateway(
@@ -96,6 +99,12 @@ def stream_virtual_site(
     finally:
         delivery.close()
         log.close()
+
+
+def run_virtual_gateway(site: VirtualSite, log: str, stop: Stop) -> None:
+    """Be the main function of a process of its own, which starts fast: nothing imported here knows Ray or torch."""
+    log_as_json()
+    stream_virtual_site(site, partial(open_log, log), stop)
 
 
 def _stream(
