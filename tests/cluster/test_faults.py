@@ -109,33 +109,42 @@ def test_a_broker_that_is_down_at_the_start_is_named_at_once(
     assert "Traceback" not in result.stderr
 
 
-def _workers_start(demo: RunningDemo, _broker: OwnBroker) -> bool:
+@pytest.fixture(scope="module")
+def mortal_broker(kafka: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnBroker]:
+    """A broker that tests may kill; they start it again."""
+    if not jars_are_there():
+        pytest.skip("needs Kafka's jars to start a second broker: run `python scripts/kafka.py fetch`")
+    broker = OwnBroker(free_port(), tmp_path_factory.mktemp("kafka"))
+    try:
+        broker.run("start")
+        yield broker
+    finally:
+        broker.run("stop")
+
+
+def _workers_start(demo: RunningDemo, _num_new_bytes: int) -> bool:
     return demo.actor("ShardActor") is not None
 
 
-def _frames_are_in_the_log(_demo: RunningDemo, broker: OwnBroker) -> bool:
-    return _bytes_in(broker.data, "frames") > 2_000_000
+def _frames_are_in_the_log(_demo: RunningDemo, num_new_bytes: int) -> bool:
+    return num_new_bytes > 2_000_000
 
 
 @pytest.mark.kafka
 @pytest.mark.parametrize("moment", [_workers_start, _frames_are_in_the_log])
 def test_a_broker_that_is_killed_and_comes_back_costs_no_frame(
-    moment: Callable[[RunningDemo, OwnBroker], bool], start_demo: Callable[..., RunningDemo], kafka: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:  # fmt: skip
-    if not jars_are_there():
-        pytest.skip("needs Kafka's jars to start a second broker: run `python scripts/kafka.py fetch`")
-    broker = OwnBroker(free_port(), tmp_path_factory.mktemp("kafka"))
-    broker.run("start")
-    try:
-        demo = start_demo("--kafka", f"127.0.0.1:{broker.port}")
-        demo.wait_for(moment.__name__, lambda: moment(demo, broker))
-        broker.kill()
-        time.sleep(OUTAGE_S)
-        broker.run("start")
-        report = demo.report()
-    finally:
-        broker.run("stop")
+    moment: Callable[[RunningDemo, int], bool],
+    start_demo: Callable[..., RunningDemo],
+    mortal_broker: OwnBroker,
+) -> None:
+    mortal_broker.run("start")
+    before = _bytes_in(mortal_broker.data, "frames")
+    demo = start_demo("--kafka", f"127.0.0.1:{mortal_broker.port}")
+    demo.wait_for(moment.__name__, lambda: moment(demo, _bytes_in(mortal_broker.data, "frames") - before))
+    mortal_broker.kill()
+    time.sleep(OUTAGE_S)
+    mortal_broker.run("start")
+    report = demo.report()
     assert report["frames_processed"] == 4 * NUM_FRAMES
     assert report["frames_lost"] == 0
 

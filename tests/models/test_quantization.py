@@ -14,12 +14,13 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from models import detectors
-from models.detectors import DetectorConfig, build_detector
+from models.detectors import DetectorConfig, build_detector, load_nanodet
 from models.errors import DeviceUnavailable, ModelError
 from models.execution import VNNI, choose_precision, cpu_flags, export_onnx
 from models.nanodet import NANODET_RANGES, NanoDetPredictor, convolutions
 from models.quantization import quantize
 from models.ranges import ActivationRanges, Range, measure_ranges, read_ranges
+from models.weights import WeightStore
 from tests.models.conftest import VIDEO
 
 CPU = torch.device("cpu")
@@ -34,6 +35,12 @@ def both():
 @pytest.fixture
 def predictor(network):
     return NanoDetPredictor(network, 64, 64)
+
+
+@pytest.fixture(scope="module")
+def exported(weight_files):
+    """NanoDet for small images, as ONNX."""
+    return export_onnx(NanoDetPredictor(load_nanodet(WeightStore()), 64, 64), (64, 64))
 
 
 @needs_vnni
@@ -115,19 +122,18 @@ def test_a_table_for_another_network_is_named(predictor):
         quantize(b"", weights, ActivationRanges(swapped))
 
 
-def test_a_graph_with_other_weights_is_named(predictor):
+def test_a_graph_with_other_weights_is_named(predictor, exported):
     weights = weights_of(predictor.network)
-    model = export_onnx(predictor, (64, 64))
     weights[5] = weights[5] + 1
     with pytest.raises(
         ModelError, match="has 33 convolutions with this network's weights, expected each of 34"
     ):
-        quantize(model, weights, read_ranges(NANODET_RANGES))
+        quantize(exported, weights, read_ranges(NANODET_RANGES))
 
 
-def test_names_in_the_graph_do_not_matter(predictor):
+def test_names_in_the_graph_do_not_matter(predictor, exported):
     weights, table = weights_of(predictor.network), read_ranges(NANODET_RANGES)
-    proto = onnx.load_from_string(export_onnx(predictor, (64, 64)))
+    proto = onnx.load_from_string(exported)
     renamed = onnx.load_from_string(proto.SerializeToString())
     kept = {"images", "labels", "boxes", "scores", ""}
     for node in renamed.graph.node:
@@ -144,10 +150,8 @@ def test_names_in_the_graph_do_not_matter(predictor):
         np.testing.assert_array_equal(one, other)
 
 
-def test_pixels_reach_the_first_convolution_as_they_are(predictor):
-    model = quantize(
-        export_onnx(predictor, (64, 64)), weights_of(predictor.network), read_ranges(NANODET_RANGES)
-    )
+def test_pixels_reach_the_first_convolution_as_they_are(predictor, exported):
+    model = quantize(exported, weights_of(predictor.network), read_ranges(NANODET_RANGES))
     graph = onnx.load_from_string(model).graph
     made_by = {name: node for node in graph.node for name in node.output}
     first = next(node for node in graph.node if node.op_type == "Conv")

@@ -68,7 +68,7 @@ def test_a_snapshot_of_another_embedder_is_refused(embedder: str, dimension: int
         {"tracks": ("a",)},
         {"put_ns_N": np.array([1])},
         {"capacity": 1},
-        {"centroids_LD": np.empty((1, D + 1), np.float32)},
+        {"centroids_LD": np.eye(1, D + 1, dtype=np.float32)},
     ],
     ids=str,
 )
