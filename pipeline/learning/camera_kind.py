@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -102,6 +103,22 @@ class CameraKind:
         )
         fewer = material._replace(pairs=pairs)
         return Lesson(lesson.task, lesson.kind, lesson.name, lesson.num_queries, fewer)
+
+    def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
+        """Yield the lesson without one of the people asked for, as long as another one can be found."""
+        queries: CrossCameraQueries = lesson.material.queries
+        people = np.array(queries.own_people)
+        for who in sorted(set(queries.own_people) & set(queries.gallery_people)):
+            keep_N = people != who
+            if set(people[keep_N].tolist()) & set(queries.gallery_people):
+                fewer = CrossCameraQueries(
+                    queries.own_ND[keep_N],
+                    people[keep_N].tolist(),
+                    queries.gallery_ND,
+                    queries.gallery_people,
+                )
+                material = lesson.material._replace(queries=fewer)
+                yield replace(lesson, num_queries=int(keep_N.sum()), material=material)
 
     def score(self, lesson: Lesson, part: Arrays | None) -> float:
         """Return the mean of one over the rank of the right person: finer than rank-1, and queries are few."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -76,6 +77,16 @@ class ClassKind:
         return Lesson(
             lesson.task, lesson.kind, lesson.name, lesson.num_queries, _Material(fewer, lesson.material.query)
         )
+
+    def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
+        """Yield the lesson without one of its query crops, as long as there are others of its side."""
+        query: ClassExamples = lesson.material.query
+        for row in range(len(query.is_member_N)):
+            keep_N = np.arange(len(query.is_member_N)) != row
+            if len(set(query.is_member_N[keep_N].tolist())) == 2:
+                fewer = ClassExamples(query.embeddings_ND[keep_N], query.is_member_N[keep_N])
+                material = lesson.material._replace(query=fewer)
+                yield replace(lesson, num_queries=lesson.num_queries - 1, material=material)
 
     def score(self, lesson: Lesson, part: Arrays | None) -> float:
         """Return the balanced accuracy on the queries: the mean share of members and of others that are told right."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -71,6 +72,15 @@ class DetectionKind:
         return Lesson(
             lesson.task, lesson.kind, lesson.name, lesson.num_queries, material._replace(support=fewer)
         )
+
+    def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
+        """Yield the lesson without one of its query pictures, as long as another one shows the class."""
+        query: list[LabelledProposals] = lesson.material.query
+        for number in range(len(query)):
+            fewer = [*query[:number], *query[number + 1 :]]
+            if any(len(image.truth_M4) for image in fewer):
+                material = lesson.material._replace(query=fewer)
+                yield replace(lesson, num_queries=lesson.num_queries - 1, material=material)
 
     def score(self, lesson: Lesson, part: Arrays | None) -> float:
         """Return the average precision on the query pictures; 0 for a site that lacks the class."""

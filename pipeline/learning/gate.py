@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+import numpy as np
 
 from models.checks import check
 from pipeline.records import TaskKind, TaskScore
@@ -75,9 +77,37 @@ class Verdict:
         return sum(one.gain for one in judged) / len(judged) if judged else 0.0
 
 
-def best_method(scores: dict[str, float], methods: Sequence[str]) -> str:
+def best_method(scores: Mapping[str, float], methods: Sequence[str]) -> str:
     """Return the method that scores best; of equals, the one that stands first."""
     return max(methods, key=lambda method: (scores[method], -methods.index(method)))
+
+
+def preferred_method(
+    scores: Mapping[str, float],
+    without_each: Mapping[str, Sequence[float]],
+    methods: Sequence[str],
+    floor: float,
+) -> str:
+    """Return the first method, unless the best one is better by more than a standard error, or the first of no use.
+
+    Queries are few, and to take whatever scores best on them is to follow their noise (the one-standard-error rule,
+    Breiman et al., "Classification and Regression Trees", 1984; the error by the jackknife, Efron, 1982).
+
+    Args:
+        scores: by method.
+        without_each: by method, the scores with one query left out, each in turn.
+        methods: names, the one to prefer first.
+        floor: score that a method must exceed to be of use.
+    """
+    best, first = best_method(scores, methods), methods[0]
+    gains_Q = np.subtract(without_each[best], without_each[first])
+    num = len(gains_Q)
+    if scores[first] <= floor:
+        return best
+    if num < 2:
+        return first
+    error = np.sqrt((num - 1) / num * np.square(gains_Q - gains_Q.mean()).sum())
+    return best if scores[best] - scores[first] > error else first
 
 
 def judge(comparisons: Sequence[Comparison], config: GateConfig) -> Verdict:

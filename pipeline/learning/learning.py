@@ -14,7 +14,15 @@ import numpy as np
 
 from models.learned import Backbones, LearnedVersion
 from models.learned.version import INITIALIZATION, Array
-from pipeline.learning.gate import CURRENT, Comparison, GateConfig, Verdict, best_method, judge
+from pipeline.learning.gate import (
+    CURRENT,
+    Comparison,
+    GateConfig,
+    Verdict,
+    best_method,
+    judge,
+    preferred_method,
+)
 from pipeline.learning.lessons import META, Arrays, Kind, Lesson
 from pipeline.learning.replay import Replay
 from pipeline.records import TaskKind, TaskRecord
@@ -166,7 +174,7 @@ class Learning:
         return Comparison(lesson.kind, lesson.name, scores, META, lesson.num_queries, is_new)
 
     def _compare(self, lesson: Lesson, initialization: Arrays, *, is_new: bool) -> tuple[Comparison, Arrays]:
-        """Learn a lesson in every way, and take the one that answers its queries best."""
+        """Learn a lesson in every way, and take the one to serve: by its queries, of which a new one has few."""
         kind = self._kinds[lesson.kind]
         parts = {method: kind.fit(lesson, method, initialization) for method in kind.methods}
         current = self._served_part(lesson)
@@ -177,6 +185,11 @@ class Learning:
             parts[CURRENT] = current
             methods = (META, CURRENT, *(method for method in methods if method != META))
         chosen = best_method(scores, methods)
+        if is_new:
+            fewer = list(kind.without_each(lesson))
+            left = {method: [kind.score(one, parts[method]) for one in fewer] for method in methods}
+            floor = max(scores[CURRENT], kind.min_score)
+            chosen = preferred_method(scores, left, methods, floor)
         comparison = Comparison(
             lesson.kind, lesson.name, scores, chosen, lesson.num_queries, is_new, kind.min_score
         )

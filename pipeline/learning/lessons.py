@@ -64,6 +64,9 @@ class Kind(Protocol):
     def scarce(self, lesson: Lesson) -> Lesson:
         """Return the lesson with half of its support examples (at least one of a kind): a harder one."""
 
+    def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
+        """Yield the lesson with one of its queries left out, each in turn: what is independent of the others."""
+
     def score(self, lesson: Lesson, part: Arrays | None) -> float:
         """Return the share in [0, 1] of right answers to a lesson's queries; None is a site that was taught nothing."""
 

@@ -84,3 +84,10 @@ def test_a_task_without_crops_of_the_camera_is_refused_with_its_name() -> None:
     elsewhere = task(own="roof")
     with pytest.raises(BadInput, match="camera 'door'"):
         KIND.study(elsewhere)
+
+
+def test_each_person_asked_for_is_left_out_in_turn_unless_nobody_would_be_left() -> None:
+    lesson = KIND.study(task())
+    without = list(KIND.without_each(lesson))
+    assert [sorted(set(one.material.queries.own_people)) for one in without] == [["p5"], ["p4"]]
+    assert list(KIND.without_each(without[0])) == []

@@ -70,3 +70,11 @@ def test_a_task_with_one_side_only_is_refused_with_its_name() -> None:
 def test_a_site_can_be_taught_classes_and_cameras() -> None:
     kinds = kinds_over(FrozenNetworks(SquareDetector(), ColourEmbedder()))
     assert {TaskKind.CLASS, TaskKind.CAMERA} <= set(kinds)
+
+
+def test_each_query_crop_is_left_out_in_turn_as_long_as_both_sides_stay() -> None:
+    lesson = KIND.study(task())
+    without = list(KIND.without_each(lesson))
+    assert [one.num_queries for one in without] == [5] * 6
+    assert [int(one.material.query.is_member_N.sum()) for one in without] == [1, 1, 2, 2, 2, 2]
+    assert [one.num_queries for one in KIND.without_each(without[0])] == [4] * 4

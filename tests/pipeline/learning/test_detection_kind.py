@@ -54,6 +54,9 @@ def test_a_thing_is_found_after_a_few_pictures_and_served_by_the_same_part(featu
     assert (lesson.num_queries, kind.score(lesson, None)) == (3, 0.0)
     part = kind.fit(lesson, "meta", kind.first_initialization())
     assert kind.score(lesson, part) > 0.9
+    without = list(kind.without_each(lesson))
+    assert [one.num_queries for one in without] == [2, 2, 2]
+    assert all(kind.score(one, part) > 0.9 for one in without)
     detector = FewShotDetector(features, {"white van": DetectionHead.from_arrays(part)})
     (found,) = detector.detect([next(pictures())])
     vans = found.boxes_N4[found.labels_N == len(features.class_names)] * (768, 576, 768, 576)

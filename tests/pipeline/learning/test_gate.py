@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.learning.gate import CURRENT, Comparison, GateConfig, best_method, judge
+from pipeline.learning.gate import CURRENT, Comparison, GateConfig, best_method, judge, preferred_method
 from pipeline.records import TaskKind
 
 
@@ -55,3 +55,37 @@ def test_of_methods_that_score_the_same_the_first_is_taken() -> None:
         {"meta": 0.8, "fine-tune": 0.8, "prototypes": 0.7}, ("meta", "fine-tune", "prototypes")
     ) == ("meta")
     assert best_method({"meta": 0.7, "prototypes": 0.8}, ("meta", "prototypes")) == "prototypes"
+
+
+METHODS = ("meta", "fine-tune", "prototypes")
+
+
+def preferred(answers: dict[str, list[float]], floor: float = 0.0) -> str:
+    """Choose by the answers to each query; the score is their mean."""
+    scores = {method: sum(each) / len(each) for method, each in answers.items()}
+    left = {
+        method: [(sum(each) - one) / (len(each) - 1) for one in each] if len(each) > 1 else []
+        for method, each in answers.items()
+    }
+    return preferred_method(scores, left, METHODS, floor)
+
+
+def test_the_first_method_is_taken_where_another_one_is_better_by_chance() -> None:
+    one_more = {"meta": [1, 0, 0, 1, 1, 1], "fine-tune": [0, 1, 1, 1, 1, 1], "prototypes": [0] * 6}
+    assert preferred(one_more) == "meta"
+
+
+def test_a_method_that_is_better_by_more_than_a_standard_error_is_taken() -> None:
+    clearly = {"meta": [1, 0, 0, 0, 1, 1], "fine-tune": [1, 1, 1, 1, 1, 1], "prototypes": [0] * 6}
+    assert preferred(clearly) == "fine-tune"
+    same_everywhere = {"meta": [0.5] * 4, "fine-tune": [0.6] * 4, "prototypes": [0.4] * 4}
+    assert preferred(same_everywhere) == "fine-tune"
+
+
+def test_where_the_first_method_would_not_be_served_the_best_one_is_taken() -> None:
+    one_more = {"meta": [1, 0, 0, 1, 1, 1], "fine-tune": [0, 1, 1, 1, 1, 1], "prototypes": [0] * 6}
+    assert preferred(one_more, floor=0.7) == "fine-tune"
+
+
+def test_one_query_alone_says_nothing_of_chance() -> None:
+    assert preferred({"meta": [0.4], "fine-tune": [0.6], "prototypes": [0.2]}) == "meta"

@@ -38,6 +38,9 @@ class Guessing:
     def scarce(self, lesson: Lesson) -> Lesson:
         return lesson
 
+    def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
+        yield from [lesson] * 3  # all queries are answered alike
+
     def score(self, lesson: Lesson, part: Arrays | None) -> float:
         return 0.0 if part is None else float(np.exp(-abs(part["value"][0] - lesson.material)))
 
