@@ -19,7 +19,8 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 def convolve(x_NGHW: Tensor, weights_TFC33: Tensor) -> Tensor:
     """Convolve 3 x 3 with zero padding, and return N x G x H x W; twice differentiable."""
-    outputs: Tensor = _Convolution.apply(x_NGHW, weights_TFC33.flatten(0, 1), len(weights_TFC33))
+    weights_GC33 = weights_TFC33.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    outputs: Tensor = _Convolution.apply(x_NGHW, weights_GC33, len(weights_TFC33))
     return outputs
 
 
@@ -33,35 +34,30 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weights = ctx.saved_tensors
-        gradients = _ConvolutionGradient.apply(grad, x, weights, ctx.num_tasks, ctx.needs_input_grad[0])
-        return *gradients, None
+        return *_ConvolutionGradient.apply(grad, x, weights, ctx.num_tasks), None
 
 
 class _ConvolutionGradient(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: FunctionCtx, grad: Tensor, x: Tensor, weights: Tensor, num_tasks: int, with_x: bool
-    ) -> tuple[Tensor | None, Tensor]:
+        ctx: FunctionCtx, grad: Tensor, x: Tensor, weights: Tensor, num_tasks: int
+    ) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(grad, x, weights)
         ctx.num_tasks = num_tasks  # type: ignore[attr-defined]  # as above
-        return _gradients(grad, x, weights, num_tasks, with_x)
+        return _gradients(grad, x, weights, num_tasks)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad2_x: Tensor | None, grad2_weights: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad2_x: Tensor, grad2_weights: Tensor) -> tuple[Tensor | None, ...]:
         grad, x, weights = ctx.saved_tensors
         to_grad = F.conv2d(x, grad2_weights, padding=1, groups=ctx.num_tasks)
-        if grad2_x is None:
-            return to_grad, None, None, None, None
         to_grad += F.conv2d(grad2_x, weights, padding=1, groups=ctx.num_tasks)
-        return to_grad, *_gradients(grad, grad2_x, grad2_weights, ctx.num_tasks, True), None, None
+        return to_grad, *_gradients(grad, grad2_x, grad2_weights, ctx.num_tasks), None
 
 
-def _gradients(
-    grad: Tensor, x: Tensor, weights: Tensor, num_tasks: int, with_x: bool
-) -> tuple[Tensor | None, Tensor]:
-    """Return the derivatives by input and weights, the former if asked for."""
+def _gradients(grad: Tensor, x: Tensor, weights: Tensor, num_tasks: int) -> tuple[Tensor, Tensor]:
+    """Return the derivatives by input and weights."""
     by_x, by_weights, _ = torch.ops.aten.convolution_backward(
-        grad, x, weights, None, [1, 1], [1, 1], [1, 1], False, [0, 0], num_tasks, [with_x, True, False]
+        grad, x, weights, None, [1, 1], [1, 1], [1, 1], False, [0, 0], num_tasks, [True, True, False]
     )
     return by_x, by_weights

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +79,7 @@ class InnerLoop:
         return self._forward(network)(adapted, self._inputs(network, fast, batch.query_x))
 
     def _descend(
-        self, network: Network, fast: dict[str, Tensor], inputs: Tensor, y_TN: Tensor
+        self, network: Network, fast: dict[str, Tensor], inputs: Any, y_TN: Tensor
     ) -> dict[str, Tensor]:
         names = self._adapted(network, fast)
         scores = self._forward(network)
@@ -103,12 +103,12 @@ class InnerLoop:
         names = network.head_names if self.adapts == "head" else parameters
         return sorted(name for name in names if not name.startswith(RATE))
 
-    def _inputs(self, network: Network, parameters: Parameters, x_TN: Tensor) -> Tensor:
+    def _inputs(self, network: Network, parameters: Parameters, x_TN: Tensor) -> Any:
         """Do once what no step changes: all of the body where only the head adapts."""
         prepared = network.prepare(x_TN)
         return network.features(parameters, prepared) if self.adapts == "head" else prepared
 
-    def _forward(self, network: Network) -> Callable[[Parameters, Tensor], Tensor]:
+    def _forward(self, network: Network) -> Callable[[Parameters, Any], Tensor]:
         return network.head if self.adapts == "head" else partial(forward, network)
 
 

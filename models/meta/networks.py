@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from models.meta.convolution import convolve
+from models.meta.first_block import Surroundings, convolve_and_pool
 from models.meta.normalization import normalize_and_pool
 
 Parameters = Mapping[str, Tensor]
@@ -31,17 +32,17 @@ class Network(Protocol):
     def initial(self, generator: torch.Generator) -> dict[str, Tensor]:
         """Draw parameters, without a task axis."""
 
-    def prepare(self, x_TN: Tensor) -> Tensor:
-        """Do what depends on no parameter, once for all steps."""
+    def prepare(self, x_TN: Tensor) -> Any:
+        """Do what depends on no parameter, once for all steps; what comes of it is for `features` alone."""
 
-    def features(self, parameters: Parameters, prepared: Tensor) -> Tensor:
+    def features(self, parameters: Parameters, prepared: Any) -> Tensor:
         """Return T x N x D features of what `prepare` has made."""
 
     def head(self, parameters: Parameters, features_TND: Tensor) -> Tensor:
         """Return T x N x C scores."""
 
 
-def forward(network: Network, parameters: Parameters, prepared: Tensor) -> Tensor:
+def forward(network: Network, parameters: Parameters, prepared: Any) -> Tensor:
     """Return the scores of what `prepare` has made."""
     return network.head(parameters, network.features(parameters, prepared))
 
@@ -155,18 +156,26 @@ class ConvNet:
             channels = self.filters
         return parameters | self._head.initial(generator)
 
-    def prepare(self, x_TN: Tensor) -> Tensor:
-        """Lay images T x N x C x H x W out as N x H x W x G, as the convolutions take them."""
-        return x_TN.permute(1, 3, 4, 0, 2).flatten(3).contiguous()
+    def prepare(self, x_TN: Tensor) -> Surroundings:
+        """Take images T x N x C x H x W apart, as the first block takes them."""
+        return Surroundings.of(x_TN)
 
-    def features(self, parameters: Parameters, prepared: Tensor) -> Tensor:
+    def features(self, parameters: Parameters, prepared: Surroundings) -> Tensor:
         """Return what is left after the last pooling, flattened: T x N x D."""
-        x_NHWG = prepared
-        for layer in range(self.layers):
-            y_NGHW = convolve(x_NHWG.permute(0, 3, 1, 2), parameters[f"conv{layer}.weight"])
-            scale, shift = parameters[f"norm{layer}.scale"], parameters[f"norm{layer}.shift"]
+        x_TNHWC = convolve_and_pool(prepared, *self._block(parameters, 0))
+        x_NHWG = x_TNHWC.permute(1, 2, 3, 0, 4).flatten(3)
+        for layer in range(1, self.layers):
+            weights, scale, shift = self._block(parameters, layer)
+            y_NGHW = convolve(x_NHWG.permute(0, 3, 1, 2), weights)
             x_NHWG = normalize_and_pool(y_NGHW.permute(0, 2, 3, 1), scale.flatten(), shift.flatten())
-        return torch.unflatten(x_NHWG, 3, scale.shape).permute(3, 0, 4, 1, 2).flatten(2)
+        return torch.unflatten(x_NHWG, 3, (-1, self.filters)).permute(3, 0, 4, 1, 2).flatten(2)
+
+    def _block(self, parameters: Parameters, layer: int) -> tuple[Tensor, Tensor, Tensor]:
+        return (
+            parameters[f"conv{layer}.weight"],
+            parameters[f"norm{layer}.scale"],
+            parameters[f"norm{layer}.shift"],
+        )
 
     def head(self, parameters: Parameters, features_TND: Tensor) -> Tensor:
         """Return T x N x C scores."""

@@ -69,12 +69,12 @@ class _NormalizeAndPoolGradient(torch.autograd.Function):
         *pooling: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         winners, share, is_on, chosen = pooling
-        num_pixels = y[..., 0].numel()
         to_shift, to_scale = (is_on * grad).sum(PIXELS), (chosen * grad).sum(PIXELS)
         ctx.save_for_backward(grad, y, scale, mean, inverse_std, *pooling, to_shift, to_scale)
         gain = scale * inverse_std
-        slope = -gain * inverse_std * to_scale / num_pixels
-        to_y = torch.addcmul(-gain * to_shift / num_pixels - mean * slope, y, slope)
+        pull = gain / -_num_pixels(y)
+        slope = pull * inverse_std * to_scale
+        to_y = torch.addcmul(pull * to_shift - mean * slope, y, slope)
         _windows(to_y).addcmul_(winners, _spread(gain * share * grad))
         return to_y, to_scale, to_shift
 
@@ -86,23 +86,29 @@ class _NormalizeAndPoolGradient(torch.autograd.Function):
         grad, y, scale, mean, inverse_std, winners, share, is_on, chosen, to_shift, to_scale = (
             ctx.saved_tensors
         )
-        num_pixels = y[..., 0].numel()
         gain = scale * inverse_std
+        unit = inverse_std / -_num_pixels(y)
+        pull = scale * unit
         total = grad2_y.sum(PIXELS)
         moment = ((grad2_y * y).sum(PIXELS) - mean * total) * inverse_std
-        of_shift = grad2_shift - gain * total / num_pixels
-        of_scale = grad2_scale - gain * moment / num_pixels
+        of_shift = torch.addcmul(grad2_shift, pull, total)
+        of_scale = torch.addcmul(grad2_scale, pull, moment)
         selected = share * _reduce(torch.add, _windows(grad2_y) * winners)
         to_grad = gain * selected + of_shift * is_on + of_scale * chosen
-        product = (grad * selected).sum(PIXELS) - (to_shift * total + to_scale * moment) / num_pixels
+        product = (grad * selected).sum(PIXELS) - (to_shift * total + to_scale * moment) / _num_pixels(y)
         # By normalized y it is of_scale x spread grad + weight x grad2_y; slope and offset take that through y's
         # mean and deviation.
-        weight = -gain * to_scale / num_pixels
-        slope = -inverse_std.square() * (weight * moment + of_scale * to_scale + gain * product) / num_pixels
-        offset = -inverse_std * (weight * total + of_scale * to_shift) / num_pixels - mean * slope
+        weight = pull * to_scale
+        slope = unit * inverse_std * (weight * moment + of_scale * to_scale + gain * product)
+        offset = unit * (weight * total + of_scale * to_shift) - mean * slope
         to_y = torch.addcmul(offset, y, slope).addcmul_(grad2_y, weight * inverse_std)
         _windows(to_y).addcmul_(winners, _spread(of_scale * inverse_std * share * grad))
         return to_grad, to_y, inverse_std * product, None, None, None, None, None, None
+
+
+def _num_pixels(y_NHWG: Tensor) -> float:
+    """Return how many pixels a statistic is of; a float, since a tensor divided by an integer is converted first."""
+    return float(y_NHWG[..., 0].numel())
 
 
 def _windows(y_NHWG: Tensor) -> Tensor:
