@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from cluster.config import CameraConfig, SiteConfig
+from cluster.corrected import as_perceived
 from cluster.demo import lesson
 from cluster.demo.lesson import Click
 from cluster.explain.crops import cut_out
@@ -152,8 +153,8 @@ class _Book:
         )
 
     def crops(self, moments: Iterable[Moment]) -> dict[Moment, ImageHW3]:
-        """Cut people out of their frames."""
-        return cut_out(self.site.log, moments)
+        """Cut people out of their frames, as they are when they are embedded."""
+        return cut_out(self.site.log, moments, as_perceived)
 
     def image(self, camera: str, frame: int) -> ImageHW3:
         """Return a frame."""

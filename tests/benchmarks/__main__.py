@@ -34,6 +34,9 @@ def main() -> None:
         metavar="FILE",
         help="camera-adaptation: of an embedder that never saw the new camera",
     )
+    parser.add_argument(
+        "--camera", default="6", metavar="N", help="camera-adaptation: the new camera, of Market-1501's six"
+    )
     parser.add_argument("--iterations", type=int, help="omniglot: meta-iterations of every learner")
     parser.add_argument("--folds", nargs="+", default=[], metavar="ALPHABET", help="omniglot: held-out ones")
     options = parser.parse_args()
@@ -97,7 +100,7 @@ def _omniglot(options: argparse.Namespace) -> None:
 def _camera_adaptation(options: argparse.Namespace) -> None:
     from tests.benchmarks.camera_adaptation import bench_camera_adaptation
 
-    bench_camera_adaptation(options.weights)
+    bench_camera_adaptation(options.weights, options.camera)
 
 
 def _class_teaching(_options: argparse.Namespace) -> None:

@@ -1,6 +1,6 @@
 """Measures what a few pairs teach a camera: one never seen before, the second of a kind, and what is forgotten.
 
-The embedder should not have seen the new camera either: give weights of `camweave train embedder --without-camera 6`.
+The embedder should not have seen the new camera either: give weights of `camweave train embedder --without-camera N`.
 With the shipped ones, which have, there is next to nothing to adapt.
 """
 
@@ -38,7 +38,6 @@ from pipeline.pictures.learning_curves import LearningCurve, draw_learning_curve
 from tests.benchmarks.bench_lines import write_line
 
 MARKET: Final = "market1501-train-ids-0002-0954.zip"
-NEW_CAMERA: Final = "6"
 NUM_HELD_OUT: Final = 100
 NUM_PAIRS: Final = (1, 2, 5, 10, 20)
 NUM_STRANGERS: Final = 40
@@ -54,8 +53,9 @@ KINDS: Final[Mapping[str, tuple[VirtualCamera, VirtualCamera]]] = {
         VirtualCamera(cast=(0.25, 0.7, 1.05), haze=25),
     ),
 }
-"""Two cameras of each kind; the first stands in the place of camera 1, the second in that of camera 3."""
-PLACES: Final = ("1", "3")
+"""Two cameras of each kind."""
+PLACES: Final = ("1", "3", "5")
+"""Cameras in whose place they stand, the first two of these that are not the new one."""
 NUM_SEQUENCE: Final = 20
 REPLAY: Final = 8
 """Tasks of the sequence that are remembered."""
@@ -69,50 +69,59 @@ class Setting:
     training: SeenPeople
     held_out: SeenPeople
     embed: Embed
+    new_camera: str
+    """That meta-training never sees."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Return the cameras in whose place those of a kind stand."""
+        return tuple(camera for camera in PLACES if camera != self.new_camera)[:2]
 
     def initialization(self, spread: CameraRange) -> CameraInitialization:
         """Meta-train without the new camera."""
-        seen = self.training.where(self.training.cameras_N != NEW_CAMERA)
+        seen = self.training.where(self.training.cameras_N != self.new_camera)
         return train_initialization(
             seen, self.embed, CameraTrainingConfig(spread=spread), np.random.default_rng(0)
         )
 
 
-def bench_camera_adaptation(weights: str = "", data: Path | None = None) -> None:
+def bench_camera_adaptation(weights: str = "", new_camera: str = "6", data: Path | None = None) -> None:
     """Print the tables, draw the picture, and write the lines; takes some minutes."""
     data = data or Path(os.environ["CAMWEAVE_DATA"])
     embedder = build_embedder(EmbedderConfig(weights=weights, threads=1, device="cpu"))
-    setting = prepare(data, lambda pixels_NHW3: embedder.embed(list(pixels_NHW3)))
+    setting = prepare(data, lambda pixels_NHW3: embedder.embed(list(pixels_NHW3)), new_camera)
     bench_new_camera(setting, setting.initialization(ANY_LIGHT))
     daylight = setting.initialization(DAYLIGHT)
     bench_second_of_a_kind(setting, daylight)
     bench_forgetting(setting, daylight)
 
 
-def prepare(data: Path, embed: Embed) -> Setting:
+def prepare(data: Path, embed: Embed, new_camera: str) -> Setting:
     """Embed all crops, and hold the last people out."""
     crops = load_crops(data / MARKET)
     identities = np.array([crop.identity for crop in crops.crops])
     cameras = np.array([crop.camera for crop in crops.crops])
     people = SeenPeople(crops.pixels_NHW3, embed(crops.pixels_NHW3), identities, cameras)
     held_out_N = np.isin(identities, sorted(set(identities.tolist()), key=int)[-NUM_HELD_OUT:])
-    return Setting(people.where(~held_out_N), people.where(held_out_N), embed)
+    return Setting(people.where(~held_out_N), people.where(held_out_N), embed, new_camera)
 
 
 def bench_new_camera(setting: Setting, initialization: CameraInitialization) -> None:
     """Score every method on a camera that meta-training never saw."""
     scored = labelled(setting.held_out)
-    episodes = draw_episodes(scored, NEW_CAMERA, num_pairs=max(NUM_PAIRS))
+    episodes = draw_episodes(scored, setting.new_camera, num_pairs=max(NUM_PAIRS))
     scores = score_fits(episodes, fits(initialization), NUM_PAIRS)
     _table("new camera, rank-1", scores)
-    site = draw_episodes(centred(scored), NEW_CAMERA, num_pairs=max(NUM_PAIRS))
+    site = draw_episodes(centred(scored), setting.new_camera, num_pairs=max(NUM_PAIRS))
     _table("the same, all cameras' means subtracted", score_fits(site, fits(initialization), NUM_PAIRS))
     crowd = [
-        with_strangers(one, setting.training, np.random.default_rng(number))
-        for number, one in enumerate(episodes)
+        with_strangers(one, setting, np.random.default_rng(number)) for number, one in enumerate(episodes)
     ]
-    # The strangers are one row more.
-    _table(f"5 pairs and {NUM_STRANGERS} strangers a side", score_fits(crowd, fits(initialization), (6,)))
+    # The strangers are one row, the first.
+    _table(
+        f"{NUM_STRANGERS} strangers a side: 1 for them alone, 6 with 5 pairs",
+        score_fits(crowd, fits(initialization), (1, 6)),
+    )
     for peer in ("none", "fine-tune", "prototypes"):
         ours, other = scores["meta"][5], scores[peer][5]
         _say(
@@ -192,7 +201,7 @@ def sequence(setting: Setting, rng: np.random.Generator) -> Iterator[CameraPairs
     """Yield tasks of 20 pairs: the other cameras of the kinds, and virtual ones of any light."""
     from models.fewshot.camera_training import virtual_task
 
-    people = setting.training.where(setting.training.cameras_N != NEW_CAMERA)
+    people = setting.training.where(setting.training.cameras_N != setting.new_camera)
     config = CameraTrainingConfig(spread=ANY_LIGHT)
     for _ in range(NUM_SEQUENCE - 1):
         task = virtual_task(people, setting.embed, config, rng)
@@ -203,13 +212,13 @@ def sequence(setting: Setting, rng: np.random.Generator) -> Iterator[CameraPairs
         yield draw_episodes(crops, camera, num_pairs=20, num_draws=1)[0].pairs
 
 
-def episodes_of_kind(setting: Setting, kind: str, place: int, num_draws: int = 10) -> list[Episode]:
+def episodes_of_kind(setting: Setting, kind: str, place: int, num_draws: int = 20) -> list[Episode]:
     """Draw episodes of a camera of a kind: every other person teaches the first camera, the rest the second."""
-    camera, rng = PLACES[place], np.random.default_rng(place)
+    camera, rng = setting.places[place], np.random.default_rng(place)
     sides = []
     for people in (setting.training, setting.held_out):
         is_own_N = people.cameras_N == camera
-        others_N = ~is_own_N & (people.cameras_N != NEW_CAMERA)
+        others_N = ~is_own_N & (people.cameras_N != setting.new_camera)
         chosen = people.where(is_own_N)
         if people is setting.training:
             parity = np.unique(people.people_N, return_inverse=True)[1] % 2 == place
@@ -227,23 +236,23 @@ def embedded(
     return LabelledEmbeddings(embed(pixels_NHW3), people.people_N, people.cameras_N)
 
 
-def with_strangers(episode: Episode, people: SeenPeople, rng: np.random.Generator) -> Episode:
+def with_strangers(episode: Episode, setting: Setting, rng: np.random.Generator) -> Episode:
     """Add crops of unknown people to a support set, of whom the two sides have seen different ones."""
-    whos = rng.permutation(np.unique(people.people_N[people.cameras_N == NEW_CAMERA]))[:NUM_STRANGERS]
+    people, camera = setting.training, setting.new_camera
+    whos = rng.permutation(np.unique(people.people_N[people.cameras_N == camera]))[:NUM_STRANGERS]
     own = [
-        rng.choice(np.flatnonzero((people.cameras_N == NEW_CAMERA) & (people.people_N == who)))
-        for who in whos
+        rng.choice(np.flatnonzero((people.cameras_N == camera) & (people.people_N == who))) for who in whos
     ]
     rest = np.setdiff1d(np.unique(people.people_N), whos)
     others_N = np.flatnonzero(
-        (people.cameras_N != NEW_CAMERA) & np.isin(people.people_N, rng.permutation(rest)[:NUM_STRANGERS])
+        (people.cameras_N != camera) & np.isin(people.people_N, rng.permutation(rest)[:NUM_STRANGERS])
     )
     chosen = np.concatenate([np.array(own), others_N])
     crowd = CameraPairs.of(
         people.embeddings_ND[chosen],
         people.people_N[chosen].tolist(),
         people.cameras_N[chosen].tolist(),
-        NEW_CAMERA,
+        camera,
     )
     pairs = episode.first(5)
     both = CameraPairs(
