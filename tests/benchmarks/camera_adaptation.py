@@ -112,6 +112,9 @@ def bench_new_camera(setting: Setting, initialization: CameraInitialization) -> 
     episodes = draw_episodes(scored, setting.new_camera, num_pairs=max(NUM_PAIRS))
     scores = score_fits(episodes, fits(initialization), NUM_PAIRS)
     _table("new camera, rank-1", scores)
+    others = draw_episodes(labelled(setting.training), setting.new_camera, num_pairs=max(NUM_PAIRS))
+    # By whom the embedder was trained, but not by what this camera saw of them.
+    _table("the same, other people", score_fits(others, fits(initialization), NUM_PAIRS))
     site = draw_episodes(centred(scored), setting.new_camera, num_pairs=max(NUM_PAIRS))
     _table("the same, all cameras' means subtracted", score_fits(site, fits(initialization), NUM_PAIRS))
     crowd = [
