@@ -1,7 +1,8 @@
 """Learns while the site serves: takes tasks from the log, lets the gate judge, and announces what comes out.
 
 It is off the serving path: whatever happens to it, what is served stays. One thread calls it; each step is a slice of
-work of a second or so, and the outer loop rests while serving is behind.
+work of a second or so, and the outer loop rests while serving is behind. What computes gives way to those who serve, what
+speaks to the log does not.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import islice
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -38,6 +40,21 @@ LOOK_EVERY_S: Final = 1.0
 """Between two looks at how far serving is behind, and at what the cameras' tracks look like."""
 
 
+_T = TypeVar("_T")
+
+
+class AtLeisure(Protocol):
+    """Does work where it hinders nobody, waits for it, and returns what it returns or raises what it raises."""
+
+    def __call__(self, work: Callable[[], _T]) -> _T:
+        """Do it."""
+
+
+def at_once(work: Callable[[], _T]) -> _T:
+    """Do work here and now."""
+    return work()
+
+
 @dataclass(frozen=True, slots=True)
 class _Taught:
     """Is a record of topic `tasks` that waits to be learned."""
@@ -60,13 +77,13 @@ class MetaLearner:
     """Learns until told to stop. All collaborators are passed in; one thread calls it.
 
     `open_learning` loads the networks that tasks are studied with; it is called when the first task is there.
-    `report` is told of each verdict.
+    `report` is told of each verdict. Both, and all that computes, are called by `at_leisure`.
     """
 
     def __init__(
         self, *, site: SiteConfig, topics: Topics, log: Log, open_learning: Callable[[], Learning], store: VersionStore,
         metrics: Metrics, watch: TrackletWatch, report: Callable[[ModelAnnouncement], object],
-        clock_s: Callable[[], float] = time.monotonic,
+        at_leisure: AtLeisure = at_once, clock_s: Callable[[], float] = time.monotonic,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:  # fmt: skip
         self._config = site.learning
@@ -79,6 +96,7 @@ class MetaLearner:
         self._metrics = metrics
         self._watch = watch
         self._report = report
+        self._at_leisure = at_leisure
         self._clock_s = clock_s
         self._clock_ns = clock_ns
         self._announcements = Announcements(log, topics.models, clock_s)
@@ -167,7 +185,7 @@ class MetaLearner:
     @property
     def _learning(self) -> Learning:
         if self._opened is None:
-            self._opened = self._open_learning()
+            self._opened = self._at_leisure(self._open_learning)
             self._opened.serve(*self._served)
         return self._opened
 
@@ -181,7 +199,8 @@ class MetaLearner:
 
     def _remember(self, task: TaskRecord) -> None:
         try:
-            self._learning.remember(task)
+            learning = self._learning
+            self._at_leisure(lambda: learning.remember(task))
         except (BadInput, ModelError) as error:  # an older release may have taken what this one does not
             extra = {"task": task_id(task), "error": str(error)}
             _logger.warning("a task of before cannot be replayed", extra=extra)
@@ -198,7 +217,8 @@ class MetaLearner:
             if self._learning.is_served(task):
                 self._done_with(taught)
                 return
-            proposal = self._learning.teach(task, self._clock_ns())
+            learning = self._learning
+            proposal = self._at_leisure(lambda: learning.teach(task, self._clock_ns()))
         except (BadInput, ModelError) as error:
             self._refuse(taught, str(error))
             return
@@ -248,7 +268,7 @@ class MetaLearner:
         _logger.info("learned", extra=told)
         self._metrics.learning_updates.labels(standing.value).inc()
         if verdict is not None:
-            self._report(announcement)
+            self._at_leisure(lambda: self._report(announcement))
             self._metrics.learning_gain.set(verdict.gain)
         if taught is not None and standing is not Standing.VOID:
             self._done_with(taught)
@@ -261,14 +281,11 @@ class MetaLearner:
 
     def _go_on_folding(self, fold: Iterator[Proposal | None]) -> None:
         """Do one slice of the outer loop; the last one gives the candidate, if there is any."""
-        try:
-            proposal = next(fold)
-        except StopIteration:
+        done = self._at_leisure(lambda: [*islice(fold, 1)])
+        if not done or done[0] is not None:
             self._end_folding()
-            return
-        if proposal is not None:
-            self._end_folding()
-            self._decide(proposal, None)
+        if done and done[0] is not None:
+            self._decide(done[0], None)
             self._announce()
 
     def _end_folding(self) -> None:
@@ -292,7 +309,7 @@ class MetaLearner:
         self._looked_s = self._clock_s()
         waiting = lag(self._log, self._topics.shard_group, self._topics.frames)
         self._behind = waiting > self._config.rest_above_frames
-        for drift in self._watch.look():
+        for drift in self._at_leisure(self._watch.look):
             self._metrics.learning_drift.labels(drift.camera).set(drift.distance)
             if drift.drifted:
                 _logger.warning(

@@ -1,4 +1,4 @@
-"""Answers what `camweave models` asks of a site's log and its store of versions, and rolls back."""
+"""Answers what `camweave models` asks of a site's log and its store of versions, rolls back, and prunes."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ def list_versions(site: SiteConfig) -> dict[str, Any]:
         LogUnavailable: the log does not answer.
         BadInput: the log has no such topic.
     """
-    lineage = _open(site).lineage
+    opened = _open(site)
+    lineage, pruned = opened.lineage, opened.store.pruned()
     return {
         "served": lineage.current or NONE,
         "serial": lineage.serial,
-        "can_roll_back_to": [name or NONE for name in lineage.can_roll_back_to],
+        "can_roll_back_to": [name or NONE for name in lineage.can_roll_back_to if name not in pruned],
         "announcements": [_row(entry, lineage.serial) for entry in lineage.history],
     }
 
@@ -99,6 +100,7 @@ def roll_back(
     version = lineage.previous if wanted is None else _resolve(wanted, lineage)
     announcement = lineage.rollback(version, at_ns=clock_ns(), reason=reason)
     if version:
+        opened.store.renew(announcement.sha256)  # whoever prunes at this moment leaves it alone
         opened.store.get(version, announcement.sha256)
     entry = opened.announcements.announce(announcement)
     if not entry.counted:
@@ -110,6 +112,43 @@ def roll_back(
         "instead_of": lineage.current or NONE,
         "serial": announcement.serial,
         "takes_effect": "in every process of the site, within seconds",
+    }
+
+
+def prune_versions(site: SiteConfig, num_kept: int, *, dry_run: bool) -> dict[str, Any]:
+    """Remove the files of versions that are not served and not likely to be gone back to.
+
+    What is served stays, what `roll_back` would step back to, the `num_kept` versions that were promoted last of the
+    others, files younger than `GRACE_S`, whose announcement may be on its way, and versions that this site's log does
+    not name: another site may keep its own in the same folder.
+
+    Args:
+        site: whose.
+        num_kept: how many can still be gone back to, at least 0.
+        dry_run: whether to remove nothing, and only tell what would be `removed`.
+
+    Raises:
+        BadInput: `num_kept` is negative.
+        VersionUnwritable: a file cannot be removed; those before it are.
+        LogUnavailable: the log does not answer; nothing was removed.
+    """
+    if num_kept < 0:
+        raise BadInput(f"--keep is {num_kept}, expected 0 or more versions")
+    opened = _open(site)
+    lineage = opened.lineage
+    earlier = [name for name in lineage.can_roll_back_to if name]
+    foreign = set(opened.store.names()) - {entry.announcement.version for entry in lineage.history}
+    files = opened.store.prunable({lineage.current, lineage.previous, *earlier[:num_kept], *foreign})
+    removed = files if dry_run else opened.store.remove(files)
+    names = [file.name for file in removed if file.name]
+    return {
+        "served": lineage.current or NONE,
+        "removed": names,
+        "is_dry_run": dry_run,
+        "left_by_crashes": len(removed) - len(names),
+        "num_bytes": sum(file.num_bytes for file in removed),
+        "kept": len(set(opened.store.names()) - {*names, *foreign}),
+        "of_others": len(foreign),
     }
 
 

@@ -292,20 +292,3 @@ class StreamShard:
         for camera in gone:
             self._cameras.pop(camera, None)
             del self._partition_of[camera]
-
-
-def run_until(
-    stopped: Callable[[], bool],
-    step: Callable[[float], int],
-    metrics: Metrics,
-    part: str,
-    retry_s: float = 1.0,
-) -> None:
-    """Call `step` until stopped; while the log is away, keep trying. Any other error is a bug and ends the run."""
-    while not stopped():
-        try:
-            step(0.2)
-        except LogUnavailable as error:
-            metrics.log_errors.labels(part).inc()
-            _logger.warning("log unavailable, trying again", extra={"part": part, "error": str(error)})
-            time.sleep(retry_s)

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import math
 import os
+import pickle
 import tempfile
 import time
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ import ray
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from cluster.actors import GalleryActor, LearnerActor, PerceptionActor, ShardActor
+from cluster.actors import GalleryActor, PerceptionActor, ShardActor
 from cluster.config import SiteConfig
 from cluster.errors import ClusterError, LogUnavailable
+from cluster.learner_actor import LearnerActor
 from cluster.log.lag import lag
 from cluster.log.open import open_log
 from cluster.log.protocol import Log
@@ -154,7 +156,9 @@ class Site:
         with contextlib.suppress(LogUnavailable):  # asked again
             if any(self.log.end_offsets(self.topics.tasks).values()):
                 self._ask_for_tasks_s = math.inf
-                self._start("learner", _options(LearnerActor, num_cpus=0.1).remote(self.config))
+                site = pickle.dumps(self.config)
+                learner = _options(LearnerActor, num_cpus=0.1).remote(site, self.config.learning.nice)
+                self._start("learner", learner)
 
     def drained(self) -> bool:
         """Tell whether everything in the log has been processed and decided."""

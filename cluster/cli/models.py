@@ -1,19 +1,22 @@
-"""Declares and runs `camweave models`: which versions were learned, which one is served, and going back to one."""
+"""Declares and runs `camweave models`: which versions were learned and which one is served, going back, and pruning."""
 
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, Final
 
 from cluster.cli.declaring import add_command, add_site_file, site_of
 from cluster.cli.output import print_json, print_result, print_table
 
+DEFAULT_KEPT: Final = 20
+"""Versions that `camweave models prune` leaves to be gone back to."""
+
 
 def add_commands(commands: Any) -> None:
-    """Add `models list`, `models show` and `models rollback`."""
+    """Add `models list`, `models show`, `models rollback` and `models prune`."""
     parser = commands.add_parser(
-        "models", help="list, show and roll back what was learned",
-        description="Lists, shows and rolls back the versions of what a site has learned.",
+        "models", help="list, show, roll back and prune what was learned",
+        description="Lists, shows, rolls back and prunes the versions of what a site has learned.",
     )  # fmt: skip
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     add_site_file(add_command(
@@ -50,6 +53,29 @@ def add_commands(commands: Any) -> None:
     rollback.add_argument("version", metavar="VERSION", nargs="?", help="which one (default: one step back)")
     rollback.add_argument("--reason", default="", metavar="TEXT", help="why, for the record")
     add_site_file(rollback)
+    _add_prune(actions)
+
+
+def _add_prune(actions: Any) -> None:
+    prune = add_command(
+        actions, "prune", _prune, "remove the files of versions that are not needed any more",
+        "Removes from `learning.store` the files of versions that nobody will serve again, and says which, and how many\n"
+        "bytes that freed. What is served stays, what `camweave models rollback` would step back to, the versions that\n"
+        "were promoted last before it (--keep), and every file younger than an hour, since its announcement may be on\n"
+        "its way. Versions that this site's log does not name are left alone: they may be another site's. It may run\n"
+        "while the site serves and learns.\n\n"
+        "A version whose file was pruned stays in `camweave models list` with its scores, and its report stays in\n"
+        "`learning.store`/reports; it cannot be gone back to any more.",
+        "  camweave models prune --config site.yaml --dry-run      what would be removed\n"
+        "  camweave models prune --config site.yaml\n"
+        "  camweave models prune --config site.yaml --keep 100     stay able to go back further\n",
+    )  # fmt: skip
+    prune.add_argument(
+        "--keep", type=int, default=DEFAULT_KEPT, metavar="N",
+        help="earlier versions that can still be gone back to, beside the one served (default: %(default)s)",
+    )  # fmt: skip
+    prune.add_argument("--dry-run", action="store_true", help="remove nothing, tell what would be removed")
+    add_site_file(prune)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -101,4 +127,28 @@ def _rollback(options: argparse.Namespace) -> int:
     from cluster.model_list import roll_back
 
     print_result(roll_back(site_of(options), options.version, options.reason), options.json)
+    return 0
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from cluster.model_list import prune_versions
+
+    pruned = prune_versions(site_of(options), options.keep, dry_run=options.dry_run)
+    if options.json:
+        print_json(pruned)
+        return 0
+    for name in pruned["removed"]:
+        print(name)  # noqa: T201
+    num = len(pruned["removed"])
+    done = "would be removed" if options.dry_run else "removed"
+    lines = [
+        f"{num} version{'' if num == 1 else 's'} {done}, {pruned['num_bytes']:,} bytes; {pruned['kept']} kept"
+    ]
+    if pruned["left_by_crashes"]:
+        lines.append(
+            f"among the bytes: {pruned['left_by_crashes']} files that crashed writers left unfinished"
+        )
+    if pruned["of_others"]:
+        lines.append(f"left alone: {pruned['of_others']} versions that this site's log does not name")
+    print("\n".join([*lines, f"served: {pruned['served']}"]))  # noqa: T201
     return 0

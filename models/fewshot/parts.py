@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -14,12 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.detector import Detector
+from models.detectors import DetectorConfig, build_detector
 from models.embedder import Embedder
+from models.embedders import EmbedderConfig, build_embedder
 from models.errors import ModelError
 from models.fewshot.camera import CameraAdapter
 from models.fewshot.classes import ClassHead
 from models.fewshot.detection import DetectionHead, FewShotDetector
-from models.fewshot.detection_features import FeatureDetector
+from models.fewshot.detection_features import FeatureDetector, build_feature_detector
 from models.learned import Backbones, LearnedVersion
 
 
@@ -48,6 +51,15 @@ class FrozenNetworks(NamedTuple):
     def backbones(self) -> Backbones:
         """Their versions."""
         return Backbones(detector=self.detector.version, embedder=self.embedder.version)
+
+
+def build_networks(detector: DetectorConfig, embedder: EmbedderConfig) -> FrozenNetworks:
+    """Load the networks that a configuration names; see `build_detector` and `build_embedder` for what they raise."""
+    has_features = detector.name == "nanodet"
+    return FrozenNetworks(
+        build_detector(detector), build_embedder(embedder),
+        cache(partial(build_feature_detector, detector)) if has_features else None,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)

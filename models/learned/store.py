@@ -5,11 +5,13 @@ A file is named by the SHA-256 of its content, so that writing a version twice, 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,6 +23,10 @@ from models.learned.version import LearnedVersion
 PREFIX: Final = "learned@"
 GRACE_S: Final = 3600.0
 """How long a file is left alone that nobody seems to need: its announcement may be on its way."""
+PRUNED: Final = "pruned"
+"""The file in a store that says which versions were pruned from it, and when; a line each."""
+MAX_PRUNED_BYTES: Final = 16 << 20
+"""Of that file: its end, some 190,000 versions, is what is read."""
 _SUFFIX: Final = ".safetensors"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -32,6 +38,15 @@ class StoredVersion(NamedTuple):
     """E.g. `learned@1f0c2a7b9d3e`."""
     sha256: str
     """Of its file, in hexadecimal."""
+    num_bytes: int
+
+
+class PrunableFile(NamedTuple):
+    """Is a file of a store that nobody needs."""
+
+    path: Path
+    name: str
+    """Of the version in it; empty for what a crashed writer left."""
     num_bytes: int
 
 
@@ -106,6 +121,11 @@ class VersionStore:
                 f"{path} of version {name} cannot be read: {error.strerror or error}"
             ) from error
         if content is None:
+            if when := self.pruned().get(name):
+                raise VersionMissing(
+                    f"version {name} cannot be served any more: its file was pruned from {self.folder} at {when}; roll "
+                    "back to one of those that were kept, see `camweave models list`, or teach again"
+                )
             raise VersionMissing(
                 f"version {name} is not in {self.folder}: let `learning.store` name the folder that the learner "
                 "writes to, shared by all machines of the site, or roll back to another version"
@@ -125,30 +145,76 @@ class VersionStore:
         """Return the names of the versions in the folder, sorted; their content is not looked at."""
         return sorted(name_of(path.stem) for path in self._files() if _SHA256.fullmatch(path.stem))
 
-    def prune(self, keep: Collection[str]) -> list[str]:
-        """Remove the versions that are not among the names to keep, and what crashed writers left; return their names.
+    def renew(self, sha256: str) -> None:
+        """Make a version's file young, so that nobody prunes it meanwhile; where it cannot be, it stays as it is."""
+        with contextlib.suppress(OSError):
+            os.utime(self._path(sha256), (self._clock_s(), self._clock_s()))
 
-        Files younger than `GRACE_S` stay.
+    def prunable(self, keep: Collection[str]) -> list[PrunableFile]:
+        """Return the files of versions that are not among the names to keep, and what crashed writers left, sorted.
+
+        Files younger than `GRACE_S` are not among them.
+        """
+        found = []
+        for path in self._files():
+            name = name_of(path.stem) if _SHA256.fullmatch(path.stem) else ""
+            if name in keep:
+                continue
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                stat = path.stat()
+                if self._clock_s() - stat.st_mtime >= GRACE_S:
+                    found.append(PrunableFile(path, name, stat.st_size))
+        return sorted(found)
+
+    def prune(self, keep: Collection[str]) -> list[str]:
+        """Remove what is prunable, and note it; return the names of the versions, sorted.
+
+        Raises:
+            VersionUnwritable: a file cannot be removed.
+        """
+        return sorted(file.name for file in self.remove(self.prunable(keep)) if file.name)
+
+    def remove(self, files: Iterable[PrunableFile]) -> list[PrunableFile]:
+        """Remove files that have been found prunable, and return those that were; `get` knows of them from now on.
 
         Raises:
             VersionUnwritable: a file cannot be removed.
         """
         removed = []
-        for path in self._files():
-            is_version = bool(_SHA256.fullmatch(path.stem))
-            if is_version and name_of(path.stem) in keep:
-                continue
+        for file in files:
             try:
-                if self._clock_s() - path.stat().st_mtime < GRACE_S:
-                    continue
-                path.unlink()
+                if self._clock_s() - file.path.stat().st_mtime < GRACE_S:
+                    continue  # somebody needs it again
+                if file.name:
+                    self._note_pruned(file.path.stem)
+                file.path.unlink()
             except FileNotFoundError:
                 continue  # another process was faster
             except OSError as error:
-                raise VersionUnwritable(f"cannot remove {path}: {error.strerror or error}") from error
-            if is_version:
-                removed.append(name_of(path.stem))
-        return sorted(removed)
+                raise VersionUnwritable(
+                    f"cannot remove {file.path}: {error.strerror or error}; let camweave write to the folder of versions"
+                ) from error
+            removed.append(file)
+        return removed
+
+    def pruned(self) -> dict[str, str]:
+        """Return which versions were pruned, and when: UTC by name; one that is there again is not among them."""
+        try:
+            with (self.folder / PRUNED).open("rb") as stream:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - MAX_PRUNED_BYTES))
+                lines = stream.read(MAX_PRUNED_BYTES).decode(errors="replace").splitlines()
+        except OSError:
+            return {}
+        noted = (line.split() for line in lines)
+        pruned = {name_of(words[1]): words[0] for words in noted if len(words) == 2}
+        there = set(self.names())
+        return {name: when for name, when in pruned.items() if name not in there}
+
+    def _note_pruned(self, sha256: str) -> None:
+        """Say so before it happens: a crash in between leaves a file that is there, which is what counts."""
+        when = datetime.fromtimestamp(self._clock_s(), UTC).isoformat(timespec="seconds")
+        with (self.folder / PRUNED).open("a") as stream:
+            stream.write(f"{when} {sha256}\n")
 
     def _files(self) -> Iterator[Path]:
         """Yield files of versions, and those that `write_atomically` writes aside."""
@@ -168,6 +234,7 @@ def _content(path: Path) -> bytes | None:
     """Return the content of a file, or its beginning where it is larger than a version can be; None without one."""
     try:
         with path.open("rb") as stream:
-            return stream.read(MAX_VERSION_BYTES + 1)
+            size = os.fstat(stream.fileno()).st_size  # reading sets aside what is asked for, before it knows
+            return stream.read(min(size, MAX_VERSION_BYTES) + 1)
     except FileNotFoundError:
         return None

@@ -1,6 +1,9 @@
-"""Lists, shows and rolls back versions through the command line, over a small site made here."""
+"""Lists, shows, rolls back and prunes versions through the command line, over a small site made here."""
 
 import json
+import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from cluster.config import read_site
 from cluster.errors import BadConfig
 from cluster.learning_config import LearningConfig
 from cluster.log.sqlite import SqliteLog
+from cluster.model_list import prune_versions, roll_back
 from cluster.topics import Topics
 from models.learned import VersionStore
 from pipeline.records import TaskKind, TaskScore, VersionAction
@@ -80,7 +84,7 @@ def names(site: Site) -> dict[str, str]:
     return {key: published.stored.name for key, published in site.learn().items()}
 
 
-@pytest.mark.parametrize("command", ["models list", "models show", "models rollback"])
+@pytest.mark.parametrize("command", ["models list", "models show", "models rollback", "models prune"])
 def test_each_command_s_help_shows_it_in_use_and_it_takes_json(capsys: Capture, command: str) -> None:
     with pytest.raises(SystemExit):
         main([*command.split(), "--help"])
@@ -251,3 +255,126 @@ def test_a_site_file_says_where_versions_are_kept(tmp_path: Path) -> None:
     config.write_text("learning: {store: ''}\n")
     with pytest.raises(BadConfig, match=r"learning\.store is empty"):
         read_site(config)
+
+
+def age(site: Site, *published: Published, hours: float = 2.0) -> None:
+    """Make files as old as if they had been written so long ago."""
+    then_s = time.time() - 3600 * hours
+    for one in published:
+        os.utime(file_of(site, one), (then_s, then_s))
+
+
+def file_of(site: Site, published: Published) -> Path:
+    return site.store.folder / f"{published.stored.sha256}.safetensors"
+
+
+@pytest.fixture
+def served(site: Site) -> list[Published]:
+    """Five versions, served one after the other, all old."""
+    published = [site.publish(float(value), VersionAction.PROMOTED) for value in range(5)]
+    age(site, *published)
+    return published
+
+
+def names_of(published: Sequence[Published]) -> list[str]:
+    return sorted(one.stored.name for one in published)
+
+
+def test_pruning_keeps_what_is_served_and_what_can_be_gone_back_to(
+    capsys: Capture, site: Site, served: list[Published]
+) -> None:
+    num_bytes = sum(one.stored.num_bytes for one in served[:2])
+    told = site.run(capsys, "prune", "--keep", "2")
+    assert sorted(told["removed"]) == names_of(served[:2])
+    assert (told["num_bytes"], told["kept"], told["served"]) == (num_bytes, 3, served[4].stored.name)
+    assert site.store.names() == names_of(served[2:])
+    assert site.run(capsys, "prune", "--keep", "2")["removed"] == []
+    assert site.run(capsys, "rollback", served[2].stored.name)["serves"] == served[2].stored.name
+
+
+def test_a_dry_run_tells_the_same_and_removes_nothing(
+    capsys: Capture, site: Site, served: list[Published]
+) -> None:
+    told = site.run(capsys, "prune", "--keep", "2", "--dry-run")
+    assert site.store.names() == names_of(served)
+    assert told == site.run(capsys, "prune", "--keep", "2") | {"is_dry_run": True}
+
+
+def test_pruning_tells_people_what_it_removed(capsys: Capture, site: Site, served: list[Published]) -> None:
+    assert main(["models", "prune", "--keep", "3", "--config", str(site.config)]) == 0
+    size = served[0].stored.num_bytes
+    assert capsys.readouterr().out == (
+        f"{served[0].stored.name}\n1 version removed, {size:,} bytes; 4 kept\nserved: {served[4].stored.name}\n"
+    )
+
+
+def test_a_rollback_to_a_pruned_version_says_that_its_file_was_pruned_and_changes_nothing(
+    capsys: Capture, site: Site, served: list[Published]
+) -> None:
+    site.run(capsys, "prune", "--keep", "2")
+    gone = served[0].stored.name
+    message = site.fail(capsys, "rollback", gone)
+    assert "its file was pruned" in message
+    assert f"version {gone}" in message
+    assert site.announcements.catch_up().current == served[4].stored.name
+    assert "was pruned" in site.run(capsys, "show", gone)["file"]
+    listed = site.run(capsys, "list")
+    assert listed["can_roll_back_to"] == [*(one.stored.name for one in (served[3], served[2])), "none"]
+    assert len(listed["announcements"]) == 5
+
+
+def test_by_default_twenty_can_be_gone_back_to(capsys: Capture, site: Site, served: list[Published]) -> None:
+    published = [*served, *(site.publish(float(value), VersionAction.PROMOTED) for value in range(5, 23))]
+    age(site, *published)
+    assert sorted(site.run(capsys, "prune")["removed"]) == names_of(published[:2])
+
+
+def test_after_a_rollback_far_back_the_version_before_it_is_kept_too(
+    capsys: Capture, site: Site, served: list[Published]
+) -> None:
+    site.run(capsys, "rollback", served[1].stored.name)
+    age(site, *served)
+    assert site.run(capsys, "prune", "--keep", "0")["served"] == served[1].stored.name
+    assert site.store.names() == names_of(served[:2])
+    assert site.run(capsys, "rollback")["serves"] == served[0].stored.name
+
+
+def test_young_files_and_those_of_other_sites_stay(
+    capsys: Capture, site: Site, served: list[Published]
+) -> None:
+    age(site, served[0], hours=0.9)
+    foreign = site.store.put(learned(99.0))
+    os.utime(site.store.folder / f"{foreign.sha256}.safetensors", (0, 0))
+    told = site.run(capsys, "prune", "--keep", "0")
+    assert (sorted(told["removed"]), told["of_others"]) == (names_of(served[1:3]), 1)
+    assert {foreign.name, served[0].stored.name} <= set(site.store.names())
+
+
+def test_what_was_announced_too_late_is_pruned_though_nobody_ever_served_it(
+    capsys: Capture, site: Site, names: dict[str, str]
+) -> None:
+    for path in site.store.folder.glob("*.safetensors"):
+        os.utime(path, (0, 0))
+    assert site.run(capsys, "prune")["removed"] == [names["late"]]
+
+
+def test_who_goes_back_while_somebody_prunes_finds_the_file(
+    site: Site, served: list[Published], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = VersionStore.prunable
+
+    def somebody_goes_back(self: VersionStore, keep: Any) -> Any:
+        files = found(self, keep)
+        roll_back(read_site(site.config), served[0].stored.name)
+        return files
+
+    monkeypatch.setattr(VersionStore, "prunable", somebody_goes_back)
+    told = prune_versions(read_site(site.config), 0, dry_run=False)
+    assert sorted(told["removed"]) == names_of(served[1:3])
+    assert site.announcements.catch_up().current == served[0].stored.name
+    assert file_of(site, served[0]).exists()
+
+
+def test_keeping_fewer_than_none_is_refused(capsys: Capture, site: Site, served: list[Published]) -> None:
+    assert "--keep is -1, expected 0 or more" in site.fail(capsys, "prune", "--keep", "-1")
+    assert site.store.names() == names_of(served)

@@ -1,6 +1,7 @@
 """Runs the learner on a real SQLite log and store, with lessons that are a number to hit."""
 
 import io
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from cluster.announcements import Announcements
 from cluster.config import SiteConfig
-from cluster.learner import MetaLearner
+from cluster.learner import AtLeisure, MetaLearner, at_once
 from cluster.learning_config import LearningConfig
 from cluster.log.open import open_log
+from cluster.log.sqlite.consumer import SqliteConsumer
 from cluster.metrics import Metrics
 from cluster.topics import Topics
 from cluster.tracklet_watch import TrackletWatch
@@ -87,13 +89,13 @@ class Bench:
         self.metrics = Metrics(CollectorRegistry())
         self.num_opened = 0
 
-    def learner(self, kind: Guessing | None = None) -> MetaLearner:
+    def learner(self, kind: Guessing | None = None, gives_way: AtLeisure = at_once) -> MetaLearner:
         log = open_log(self.url)
         drift = DriftWatch(DriftConfig(window=20), np.random.default_rng(0))
         return MetaLearner(
             site=self.site, topics=TOPICS, log=log, open_learning=self._opening(kind or Brightness()),
             store=self.store, metrics=self.metrics, watch=TrackletWatch(log, TOPICS.tracklets, "e@1", drift),
-            report=self.reports.append, clock_s=lambda: self.now_s,
+            report=self.reports.append, at_leisure=gives_way, clock_s=lambda: self.now_s,
         )  # fmt: skip
 
     def _opening(self, kind: Guessing) -> Callable[[], Learning]:
@@ -142,6 +144,44 @@ def test_a_task_from_the_log_becomes_the_version_served_and_is_reported(bench: B
     assert report.scores[0].is_new
     version = bench.store.get(report.version, report.sha256)
     assert set(version.parts("class")) == {"courier"}
+
+
+def test_what_computes_gives_way_and_what_speaks_to_the_log_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, fold_every_tasks=1)
+    gives_way = threading.local()
+    done: dict[str, set[bool]] = {}
+
+    def note(what: str) -> None:
+        done.setdefault(what, set()).add(getattr(gives_way, "now", False))
+
+    def giving_way(work: Callable[[], Any]) -> Any:
+        gives_way.now = True
+        try:
+            return work()
+        finally:
+            gives_way.now = False
+
+    def noting(whole: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: Any) -> Any:
+            note(whole.__name__)
+            return whole(*arguments)
+
+        return noted
+
+    for owner, names in ((Brightness, ("study", "fit", "outer_loop")), (SqliteConsumer, ("commit",))):
+        for name in names:
+            monkeypatch.setattr(owner, name, noting(getattr(owner, name)))
+    monkeypatch.setattr("cluster.announcements.Announcements.announce", noting(Announcements.announce))
+    bench.teach(task("courier", 40))
+    learner = bench.learner(gives_way=giving_way)
+    run(learner)
+    learner.close()
+    assert {name: done[name] for name in ("study", "fit", "outer_loop")} == {
+        "study": {True}, "fit": {True}, "outer_loop": {True}
+    }  # fmt: skip
+    assert {name: done[name] for name in ("commit", "announce")} == {"commit": {False}, "announce": {False}}
 
 
 def test_the_networks_are_loaded_only_when_there_is_something_to_learn(bench: Bench) -> None:

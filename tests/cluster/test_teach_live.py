@@ -6,18 +6,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from cluster.announcements import Announcements
 from cluster.config import CameraConfig, SiteConfig
 from cluster.demo.learning import lesson_cameras
 from cluster.demo.lesson import CLASS, TAUGHT, Click
 from cluster.gateway.virtual import VirtualSite, stream_virtual_site
+from cluster.learner_building import build_learner
 from cluster.learning_config import LearningConfig
 from cluster.log.open import open_log
+from cluster.metrics import Metrics
 from cluster.model_list import roll_back
 from cluster.site import Site
-from cluster.teach import Verdict
+from cluster.teach import Outcome, Verdict
 from cluster.teacher import Teacher
+from cluster.topics import Topics
 from models.detector import ImageHW3
 from pipeline.records import FrameResult, TaskKind, TaskRecord, decode
 from pipeline.teaching import Picture, make_task
@@ -96,3 +100,43 @@ def test_a_running_site_learns_a_class_within_a_minute_and_goes_back_with_one_co
     assert {result.model_version.endswith(f"+{version}") for result in taught} == {True}
     assert not any(version in result.model_version for result in (*untaught, *back))
     assert (tmp_path / "models" / "reports" / f"{version.replace('@', '-')}.png").stat().st_size > 10_000
+
+
+def teach_here(config: SiteConfig, task: TaskRecord) -> Outcome:
+    """Teach a site before it runs, with a learner in this process: none has to be started elsewhere."""
+    open_log(config.log).create_topics(Topics.with_prefix().declare())
+    learner = build_learner(config, Metrics(CollectorRegistry()))
+
+    def learn(_: float) -> None:
+        learner.step(0.1)
+
+    with Teacher(config) as teacher:
+        (outcome,) = teacher.teach([task], wait_s=60, waiting=learn)
+    learner.close()
+    return outcome
+
+
+def test_perception_in_an_actor_of_its_own_begins_with_what_was_taught_and_follows_each_change(
+    video: Path, tmp_path: Path
+) -> None:
+    config = SiteConfig(
+        log=f"sqlite:///{tmp_path}/log.db", cameras=(CameraConfig(id=CAMERA.camera),), placement="split",
+        learning=LearningConfig(store=str(tmp_path / "models")), metrics_port=-1,
+    )  # fmt: skip
+    outcome = teach_here(config, jacket_task(video))
+    assert outcome.entry is not None, outcome.sentence()
+    version = outcome.entry.announcement.version
+    with Site(config, give_up_after=1) as site:
+        site.wait_until_ready()
+        wait_for_serial(site, 1)
+        taught = stream(site, video)
+        roll_back(config, None)
+        wait_for_serial(site, 2)
+        untaught = stream(site, video)
+        roll_back(config, version)
+        wait_for_serial(site, 3)
+        again = stream(site, video)
+    assert [len(results) for results in (taught, untaught, again)] == [NUM_FRAMES] * 3
+    assert [names(results) for results in (taught, untaught, again)] == [{CLASS}, set(), {CLASS}]
+    assert {result.model_version.endswith(f"+{version}") for result in (*taught, *again)} == {True}
+    assert not any(version in result.model_version for result in untaught)

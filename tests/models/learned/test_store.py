@@ -160,3 +160,31 @@ def test_a_folder_that_is_not_there_yet_holds_nothing(store: VersionStore) -> No
     assert store.names() == []
     assert store.prune(()) == []
     assert not store.folder.exists()
+
+
+def test_what_was_pruned_is_known_until_it_is_there_again(store: VersionStore) -> None:
+    stored = store.put(learned(1.0))
+    os.utime(file_of(store, stored.sha256), (0, 0))
+    assert store.prune(()) == [stored.name]
+    assert set(store.pruned()) == {stored.name}
+    with pytest.raises(VersionMissing, match=r"its file was pruned from .* at \d{4}-\d\d-\d\dT"):
+        store.get(stored.name, stored.sha256)
+    store.put(learned(1.0))
+    assert store.pruned() == {}
+    assert store.get(stored.name, stored.sha256).created_ns == learned(1.0).created_ns
+
+
+def test_a_file_that_became_young_since_it_was_found_prunable_stays(store: VersionStore) -> None:
+    stored = store.put(learned(1.0))
+    os.utime(file_of(store, stored.sha256), (0, 0))
+    found = store.prunable(())
+    store.renew(stored.sha256)
+    assert [file.name for file in found] == [stored.name]
+    assert store.remove(found) == []
+    assert store.names() == [stored.name]
+
+
+def test_a_note_of_pruning_that_is_no_such_note_is_passed_over(store: VersionStore) -> None:
+    store.put(learned(1.0))
+    (store.folder / "pruned").write_bytes(b"\xff nonsense of three words\n\n2026-01-01T00:00:00+00:00 ab\n")
+    assert set(store.pruned()) == {"learned@ab"}
