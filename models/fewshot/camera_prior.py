@@ -31,11 +31,11 @@ RANK: Final = 16
 SCALES: Final = (1e-4, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
 """Variances of a map's coordinates along the directions, from a camera like the others to one unlike them all; each
 counts by its evidence in the pairs."""
-FREE_SCALES: Final[Mapping[float, float]] = {1e-4: 1.0, 0.003: 1.0, 0.01: 1.0, 0.03: 1.0, 0.1: 1.0, 0.3: 0.01}
-"""Expected squared lengths of the shift beside the directions, and the prior odds of each; each counts by its evidence
-likewise. Were the largest as likely as the others, a single odd pair would pass for a strange camera."""
+FREE_SCALES: Final = (1e-4, 0.003, 0.01, 0.03, 0.1)
+"""Expected squared lengths of the shift beside the directions; each counts by its evidence likewise. Larger ones would
+let a single odd pair pass for a strange camera, and many pairs of a known one too."""
 _CENTRE: Final = "centre_"
-"""Before the names of the centres' arrays."""
+"""Before the names of the arrays of centres."""
 UNKNOWN_NOISE: Final = 0.6
 """Expected squared length of what two crops of one person differ by, where none has been measured."""
 
@@ -148,8 +148,7 @@ def posterior_map(pairs: CameraPairs, initialization: CameraInitialization) -> F
     check(length == initialization.dimension, "length of embeddings", length, f"{initialization.dimension}")
     model = _Model(pairs, initialization)
     beliefs = [model.belief(free) for free in FREE_SCALES]
-    odds_F11 = np.array(list(FREE_SCALES.values()))[:, None, None]
-    evidence_FSH = np.stack([belief.evidence_SH for belief in beliefs]) + np.log(odds_F11)
+    evidence_FSH = np.stack([belief.evidence_SH for belief in beliefs])
     share_FSH = np.exp(evidence_FSH - evidence_FSH.max())
     share_FSH /= share_FSH.sum()
     return np.asarray(sum(model.map(*pair) for pair in zip(beliefs, share_FSH, strict=True)))
