@@ -25,7 +25,8 @@ class LearningConfig:
     rest_above_frames: int = 64
     """Frames waiting to be processed above which the outer loop rests."""
     nice: int = 10
-    """By how much the learner's process is less urgent to the CPU than those that serve, 0 to 19."""
+    """By how much the learner is less urgent to the CPU than those that serve, 0 to 19, where the CPU has next to no time
+    left over; else it learns in that time alone."""
     gate: GateConfig = field(default_factory=GateConfig)
     drift: DriftConfig = field(default_factory=DriftConfig)
 
