@@ -128,7 +128,7 @@ def test_settings_out_of_range_are_refused(changes, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"name": "resnet"}, "embedder name is 'resnet', expected osnet or stripes"),
+        ({"name": "resnet"}, "embedder name is 'resnet', expected osnet, transfer or stripes"),
         ({"execution": "tensorflow"}, "execution is 'tensorflow', expected onnxruntime or torch"),
         ({"threads": -1}, "threads is -1"),
     ],
