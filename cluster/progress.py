@@ -198,6 +198,8 @@ class _Rate:
         self._counts: deque[tuple[float, int]] = deque()
 
     def add(self, at_s: float, count: int) -> None:
+        if self._counts and count < self._counts[-1][1]:  # something else is counted from now on
+            self._counts.clear()
         self._counts.append((at_s, count))
         while len(self._counts) > 2 and self._counts[1][0] <= at_s - self._window_s:
             self._counts.popleft()

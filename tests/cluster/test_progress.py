@@ -71,6 +71,16 @@ def test_plain_progress_prints_a_line_now_and_then_with_rate_lag_and_identities(
     ]
 
 
+def test_a_count_that_begins_anew_does_not_give_a_negative_rate():
+    clock, screen = Clock(), console()
+    progress = DemoProgress({"gate": 4000}, show=Show.PLAIN, console=screen, clock=clock)
+    for second, num_processed in enumerate((*range(0, 400, 20), *range(0, 200, 10))):
+        clock.now_s = second
+        progress.update(Standing(produced={"gate": num_processed}, processed={"gate": num_processed}))
+    assert "-" not in text_of(screen)
+    assert progress.summary().startswith("190 frames processed, 10.0 frames/s")
+
+
 def test_live_progress_shows_a_bar_for_each_camera_and_for_the_mosaic():
     screen = console(terminal=True)
     with DemoProgress({"gate": 500, "lobby": None}, show=Show.LIVE, console=screen) as progress:
