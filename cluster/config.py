@@ -18,6 +18,7 @@ import yaml
 from cluster.errors import BadConfig
 from cluster.gateway.config import GatewayConfig, SourceConfig
 from cluster.learning_config import LearningConfig
+from cluster.log.security import KafkaSecurity, environment_settings
 from models.detectors import DetectorConfig
 from models.embedders import EmbedderConfig
 from models.errors import CamweaveError
@@ -57,7 +58,9 @@ class SiteConfig:
     site: str = "site"
     """Name shown in reports."""
     log: str = "sqlite:///runs/site.db"
-    """The log: `kafka://host:port[,host:port]` or `sqlite:///path/to/file.db`."""
+    """The log: `kafka://host:port[,host:port]` or `sqlite:///path/to/file.db`. With `kafka`, its URL says that too."""
+    kafka: KafkaSecurity = field(default_factory=KafkaSecurity)
+    """How a Kafka is reached: TLS, user, files of certificates and password. CAMWEAVE_KAFKA_* come before it."""
     topic_prefix: str = ""
     """Put before every topic name and group, to keep sites apart on one log."""
     cameras: tuple[CameraConfig, ...] = ()
@@ -91,6 +94,8 @@ class SiteConfig:
     """Address that `/metrics` listens on."""
 
     def __post_init__(self) -> None:
+        # The URL alone travels to every process that opens the log.
+        object.__setattr__(self, "log", self.kafka.secure(self.log))
         ids = [camera.id for camera in self.cameras]
         for camera in ids:
             if ids.count(camera) > 1:
@@ -144,6 +149,8 @@ def site_from(raw: Mapping[str, Any], environment: Mapping[str, str]) -> SiteCon
     if isinstance(tree.get("cameras"), list):
         tree["cameras"] = [_expand_camera(camera, environment) for camera in tree["cameras"]]
     _check_keys(SiteConfig, tree, "")
+    if isinstance(tree.get("kafka", {}), dict):
+        tree["kafka"] = {**tree.get("kafka", {}), **environment_settings(environment)}
     try:
         return msgspec.convert(tree, SiteConfig)
     except msgspec.ValidationError as error:

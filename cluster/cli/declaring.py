@@ -46,7 +46,9 @@ def add_kafka(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kafka",
         metavar="HOST:PORT",
-        help="use this Kafka instead of the embedded SQLite log; several: h1:p1,h2:p2",
+        help="use this Kafka instead of the embedded SQLite log; several: h1:p1,h2:p2. CAMWEAVE_KAFKA_SECURITY, "
+        "_CA_FILE, _CERTIFICATE_FILE, _KEY_FILE, _USER, _PASSWORD_FILE and _PASSWORD say how it is reached, or "
+        "`kafka:` in the site file",
     )
 
 
@@ -59,3 +61,13 @@ def site_of(options: argparse.Namespace) -> Any:
     site = read_site(options.config)
     kafka = getattr(options, "kafka", None)
     return dataclasses.replace(site, log=f"kafka://{kafka}") if kafka else site
+
+
+def kafka_url(servers: str) -> str:
+    """Return the URL of the Kafka that --kafka names, reached as the environment says."""
+    import os
+
+    from cluster.log.security import KafkaSecurity, environment_settings
+
+    security = KafkaSecurity.from_settings(environment_settings(os.environ))
+    return security.secure(f"kafka://{servers}")

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from cluster.cli.declaring import add_command, add_kafka
+from cluster.cli.declaring import add_command, add_kafka, kafka_url
 from cluster.cli.output import print_json, stdout_kept_for_results
 from cluster.cli.process import prepare_process
 from cluster.sample_video import SAMPLE_VIDEO
@@ -61,7 +61,7 @@ def _demo(options: argparse.Namespace) -> int:
     demo = DemoOptions(
         video=options.video, out=options.out, num_frames=options.frames, minutes=options.minutes,
         placement=options.placement,
-        log=f"kafka://{options.kafka}" if options.kafka else "", num_shards=options.shards,
+        log=kafka_url(options.kafka) if options.kafka else "", num_shards=options.shards,
         truth=options.truth or _default_truth(options.video), pictures=not options.no_pictures,
         learning=not options.no_learning,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from cluster.errors import BadConfig
 from cluster.log.protocol import Log
+from cluster.log.security import split_kafka_url
 
 _FORMS = (
     "kafka://HOST:PORT[,HOST:PORT] for an Apache Kafka, "
@@ -13,7 +14,7 @@ def open_log(url: str) -> Log:
     """Build the log that `url` names, without connecting yet.
 
     Raises:
-        BadConfig: the URL has neither of the two forms.
+        BadConfig: the URL has neither of the two forms, or a Kafka's says wrongly how it is reached.
         LogUnavailable: a part that this log needs is not installed.
     """
     scheme, separator, rest = url.partition("://")
@@ -21,7 +22,8 @@ def open_log(url: str) -> Log:
         # Imported late: whoever uses the file needs no Kafka client, which takes 0.2 s to import.
         from cluster.log.kafka import KafkaLog
 
-        return KafkaLog(_servers(url, rest))
+        servers, security = split_kafka_url(url)
+        return KafkaLog(_servers(servers), security=security)
     if separator and scheme == "sqlite":
         from cluster.log.sqlite import SqliteLog
 
@@ -31,10 +33,10 @@ def open_log(url: str) -> Log:
     raise BadConfig(f"{url!r} is not a log URL: expected {_FORMS}")
 
 
-def _servers(url: str, rest: str) -> tuple[str, ...]:
-    servers = tuple(rest.rstrip("/").split(","))
+def _servers(text: str) -> tuple[str, ...]:
+    servers = tuple(text.split(","))
     for server in servers:
         host, _, port = server.rpartition(":")
         if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 65536) or "/" in server:
-            raise BadConfig(f"the log URL {url!r} has a bad server {server!r}: expected {_FORMS}")
+            raise BadConfig(f"the log URL 'kafka://{text}' has a bad server {server!r}: expected {_FORMS}")
     return servers

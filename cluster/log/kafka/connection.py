@@ -1,16 +1,18 @@
 """Says how clients reach the brokers, and translates every kafka-python error at this one edge."""
 
 import importlib.util
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import errors as kafka_errors
 
 from cluster.errors import LogUnavailable
+from cluster.log.kafka.probing import Refusal, probe
+from cluster.log.kafka.securing import security_options
+from cluster.log.security import PASSWORD_VARIABLE, KafkaSecurity
 from pipeline.errors import BadInput
 
 
@@ -34,16 +36,23 @@ class KafkaTimeouts:
 
 @dataclass(frozen=True, slots=True)
 class Brokers:
-    """Names the brokers of one cluster."""
+    """Names the brokers of one cluster, and how they are reached."""
 
     servers: tuple[str, ...]
     timeouts: KafkaTimeouts
+    security: KafkaSecurity = field(default_factory=KafkaSecurity)
 
     def __str__(self) -> str:
         return ",".join(self.servers)
 
     def client_options(self) -> dict[str, Any]:
-        """Return what producers, consumers and the admin client have in common."""
+        """Return what producers, consumers and the admin client have in common; never log it.
+
+        Certificates and the password are read anew, so that clients opened later follow what was renewed.
+
+        Raises:
+            BadConfig: a certificate or a password cannot be read.
+        """
         return {
             "bootstrap_servers": list(self.servers),
             "client_id": "camweave",
@@ -52,21 +61,33 @@ class Brokers:
             "reconnect_backoff_max_ms": 1000,
             "metrics_enabled": False,
             "bootstrap_timeout_ms": int(1000 * self.timeouts.start_s),
+            **security_options(self.security),
         }
 
     def require(self) -> None:
-        """Wait until one broker accepts connections; raises LogUnavailable after `start_s`.
+        """Wait until one broker can be talked to, within `start_s`.
 
         kafka-python's own wait leaves a thread behind when it fails, and does not say why it failed.
+
+        Raises:
+            LogUnavailable: none can; at once, if waiting would not help.
+            BadConfig: a certificate or a password cannot be read.
         """
+        options = security_options(self.security)
         deadline_s = time.monotonic() + self.timeouts.start_s
         while True:
-            causes = [cause for server in self.servers if (cause := _cannot_connect(server))]
-            if len(causes) < len(self.servers):
-                return
+            refusals: dict[str, Refusal] = {}
+            for server in self.servers:
+                refusal = probe(server, self.security, options)
+                if refusal is None:
+                    return
+                refusals[server] = refusal
+            causes = "; ".join(f"{server}: {refusal.cause}" for server, refusal in refusals.items())
+            if all(refusal.lasting for refusal in refusals.values()):
+                raise LogUnavailable(f"Kafka at {self} cannot be talked to ({causes})")
             if time.monotonic() > deadline_s:
                 raise LogUnavailable(
-                    f"no Kafka broker at {self} within {self.timeouts.start_s:g} s ({'; '.join(causes)}): start it "
+                    f"no Kafka broker at {self} within {self.timeouts.start_s:g} s ({causes}): start it "
                     "(`make kafka` starts one on this machine), correct the address, or leave Kafka out to use the "
                     "embedded log"
                 )
@@ -95,6 +116,12 @@ class Brokers:
             raise LogUnavailable(
                 f"Kafka at {self} does not allow to {doing} it ({_text(error)}): grant the right"
             ) from error
+        except kafka_errors.SaslAuthenticationFailedError as error:
+            source = self.security.password_file or PASSWORD_VARIABLE
+            raise LogUnavailable(
+                f"Kafka at {self} does not let user {self.security.user!r} in: the password in {source} is wrong, or "
+                f"the broker has no such user for {self.security.mechanism} ({error}): correct `user` or the password"
+            ) from error
         except (kafka_errors.IllegalStateError, kafka_errors.IllegalArgumentError):
             raise
         except kafka_errors.KafkaError as error:
@@ -112,15 +139,6 @@ def require_crc32c() -> None:
         raise LogUnavailable(
             "the package crc32c is missing, without it Kafka is 60 times slower: pip install 'kafka-python[crc32c]'"
         )
-
-
-def _cannot_connect(server: str) -> str | None:
-    host, _, port = server.rpartition(":")
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
-            return None
-    except OSError as error:
-        return f"{server}: {error.strerror or error}"
 
 
 def _text(error: BaseException) -> str:

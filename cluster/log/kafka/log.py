@@ -17,6 +17,7 @@ from cluster.log.kafka.consumer import KafkaConsumer
 from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
 from cluster.log.kafka.producer import MAX_REQUEST_BYTES, KafkaProducer
 from cluster.log.protocol import PartitionsCallback, Record, Topic, TopicPartition
+from cluster.log.security import KafkaSecurity
 
 _COMPACTED = {
     "cleanup.policy": "compact",
@@ -31,21 +32,25 @@ class KafkaLog:
     Args:
         servers: `HOST:PORT` of some of its brokers.
         timeouts: how long the brokers may be away before someone is told.
+        security: how they are reached; in plain text unless told otherwise.
 
     Raises:
         LogUnavailable: the package crc32c is missing.
     """
 
-    def __init__(self, servers: Sequence[str], *, timeouts: KafkaTimeouts | None = None) -> None:
+    def __init__(
+        self, servers: Sequence[str], *,
+        timeouts: KafkaTimeouts | None = None, security: KafkaSecurity | None = None,
+    ) -> None:  # fmt: skip
         require_crc32c()
-        self._brokers = Brokers(tuple(servers), timeouts or KafkaTimeouts())
+        self._brokers = Brokers(tuple(servers), timeouts or KafkaTimeouts(), security or KafkaSecurity())
         self._lock = threading.Lock()  # questions may come from several threads
         self._admin: KafkaAdminClient | None = None
 
     @property
     def url(self) -> str:
         """The URL with which `open_log` opens this log in another process."""
-        return f"kafka://{self._brokers}"
+        return self._brokers.security.url(str(self._brokers))
 
     def create_topics(self, topics: Sequence[Topic]) -> None:
         """Create what is missing; the retention of an existing topic is left to those who run the Kafka."""
