@@ -10,6 +10,9 @@ WEIGHTS := .cache/weights.stamp
 VIDEO := .cache/video/vtest.avi
 KAFKA_DIR := .cache/kafka
 KAFKA_PORT ?= 9092
+KAFKA_CLUSTER_PORT ?= 9192
+# Each broker takes three ports: for clients, for the quorum, and for clients with a certificate.
+KAFKA_CLUSTER = $(shell port=$(KAFKA_CLUSTER_PORT); echo 127.0.0.1:$$port,127.0.0.1:$$((port + 3)),127.0.0.1:$$((port + 6)))
 
 # Research data with truth is used where it lies beside the checkout; without it those tests skip.
 CAMWEAVE_DATA ?= $(abspath $(wildcard ../shared/data))
@@ -19,7 +22,7 @@ endif
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: $(VENV) $(WEIGHTS) $(VIDEO) ## Set up .venv, model weights and sample video
@@ -54,14 +57,25 @@ bench: setup ## Measure ratios against the peers into runs/bench.jsonl
 kafka: $(VENV) ## Fetch Apache Kafka and start it on 127.0.0.1:9092 (KAFKA_PORT=...)
 	$(BIN)/python scripts/kafka.py start --dir $(KAFKA_DIR) --port $(KAFKA_PORT)
 
+.PHONY: kafka-cluster
+kafka-cluster: $(VENV) ## Start three Apache Kafka brokers on loopback, with TLS and SASL/SCRAM (KAFKA_CLUSTER_PORT=9192)
+	$(BIN)/python scripts/kafka.py start --dir $(KAFKA_DIR) --port $(KAFKA_CLUSTER_PORT) --brokers 3 --secure
+
 .PHONY: kafka-stop
-kafka-stop: $(VENV) ## Stop the Kafka that `make kafka` started
-	$(BIN)/python scripts/kafka.py stop --dir $(KAFKA_DIR)
+kafka-stop: $(VENV) ## Stop what `make kafka` and `make kafka-cluster` started
+	$(BIN)/python scripts/kafka.py stop --dir $(KAFKA_DIR) --port $(KAFKA_PORT)
+	$(BIN)/python scripts/kafka.py stop --dir $(KAFKA_DIR) --port $(KAFKA_CLUSTER_PORT) --brokers 3 --secure
 
 .PHONY: test-kafka
 test-kafka: setup kafka ## Run the log's conformance suite and a short demo on that Kafka
 	CAMWEAVE_TEST_KAFKA=127.0.0.1:$(KAFKA_PORT) $(BIN)/pytest -m kafka $(ARGS)
 	$(BIN)/camweave demo --kafka 127.0.0.1:$(KAFKA_PORT) --frames 60 --out runs/demo-kafka
+
+.PHONY: test-kafka-cluster
+test-kafka-cluster: setup kafka-cluster ## Run the log's conformance suite and a short demo on those three brokers
+	. $(KAFKA_DIR)/$(KAFKA_CLUSTER_PORT)/security/client.env; \
+	CAMWEAVE_TEST_KAFKA=$(KAFKA_CLUSTER) $(BIN)/pytest tests/cluster/log -m kafka $(ARGS); \
+	$(BIN)/camweave demo --kafka $(KAFKA_CLUSTER) --frames 60 --out runs/demo-kafka-cluster
 
 .PHONY: test-outage
 test-outage: setup kafka ## Take the broker away from a running site for a minute, at its start and in mid-stream

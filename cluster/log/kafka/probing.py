@@ -61,7 +61,12 @@ def probe(server: str, security: KafkaSecurity, options: Mapping[str, Any]) -> R
 def _talk(
     connection: socket.socket, security: KafkaSecurity, options: Mapping[str, Any], address: tuple[str, int]
 ) -> Refusal | None:
-    answer = _ask(connection, security.mechanism.upper())
+    try:
+        answer = _ask(connection, security.mechanism.upper())
+    except ConnectionError:
+        if security.security != "plain":
+            raise
+        answer = None
     if answer is None:
         if security.security == "plain" and _speaks_tls(address):
             return Refusal(

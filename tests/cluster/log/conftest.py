@@ -2,6 +2,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,11 @@ import pytest
 from cluster.log import Consumer, Log, Record, Topic
 from cluster.log.kafka import KafkaLog
 from cluster.log.kafka.connection import KafkaTimeouts
+from cluster.log.security import KafkaSecurity, environment_settings
 from cluster.log.sqlite import SqliteLog
 from cluster.log.sqlite.membership import Leasing
 
+MakeKafkaLog = Callable[..., KafkaLog]
 HOW_TO_RUN = "needs an Apache Kafka: run `make test-kafka`, or set CAMWEAVE_TEST_KAFKA=host:port"
 
 
@@ -23,18 +26,24 @@ def kafka_server() -> str:
     return os.environ["CAMWEAVE_TEST_KAFKA"]
 
 
+@pytest.fixture(scope="session")
+def kafka_log(kafka_server: str) -> MakeKafkaLog:
+    """Builds logs on the Kafka to test on, reached as the environment says (CAMWEAVE_KAFKA_*)."""
+    security = KafkaSecurity.from_settings(environment_settings(os.environ))
+    return partial(KafkaLog, kafka_server.split(","), security=security)
+
+
 @pytest.fixture(params=["sqlite", pytest.param("kafka", marks=pytest.mark.kafka)])
 def make_log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Log]]:
     """Builds logs on one and the same store, as several processes would; members die fast on it."""
     logs: list[Log] = []
-    servers = [request.getfixturevalue("kafka_server")] if request.param == "kafka" else []
+    on_kafka = request.getfixturevalue("kafka_log") if request.param == "kafka" else None
 
     def make() -> Log:
-        if request.param == "sqlite":
+        if on_kafka is None:
             logs.append(SqliteLog(tmp_path / "log.db", leasing=Leasing(lease_s=1.0, max_poll_interval_s=1.0)))
         else:
-            timeouts = KafkaTimeouts(session_s=6.0, max_poll_interval_s=2.0)
-            logs.append(KafkaLog(servers, timeouts=timeouts))
+            logs.append(on_kafka(timeouts=KafkaTimeouts(session_s=6.0, max_poll_interval_s=2.0)))
         return logs[-1]
 
     yield make

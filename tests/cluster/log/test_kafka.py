@@ -15,7 +15,7 @@ from cluster.log.kafka import KafkaLog
 from cluster.log.kafka.connection import KafkaTimeouts
 from cluster.log.sqlite import SqliteLog
 from tests.cluster.brokers import ROOT, OwnBroker, free_port, jars_are_there
-from tests.cluster.log.conftest import poll_until
+from tests.cluster.log.conftest import MakeKafkaLog, poll_until
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def kafka_script(
 
 @pytest.mark.kafka
 def test_both_logs_give_the_same_records_the_same_places(
-    kafka_server: str, tmp_path: Path, group: str
+    kafka_log: MakeKafkaLog, tmp_path: Path, group: str
 ) -> None:
-    logs: list[Log] = [KafkaLog([kafka_server]), SqliteLog(tmp_path / "log.db")]
+    logs: list[Log] = [kafka_log(), SqliteLog(tmp_path / "log.db")]
     places = []
     for log in logs:
         log.create_topics([Topic(name=group, num_partitions=64)])
@@ -94,8 +94,8 @@ def test_both_logs_give_the_same_records_the_same_places(
 
 
 @pytest.mark.kafka
-def test_every_group_that_starts_gets_its_partitions_at_once(kafka_server: str, group: str) -> None:
-    log = KafkaLog([kafka_server])
+def test_every_group_that_starts_gets_its_partitions_at_once(kafka_log: MakeKafkaLog, group: str) -> None:
+    log = kafka_log()
     for number in range(12):  # the client's race left one start in ten without partitions
         topic = f"{group}-{number}"
         log.create_topics([Topic(name=topic, num_partitions=3)])

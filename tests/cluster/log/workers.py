@@ -6,6 +6,7 @@ from pathlib import Path
 from cluster.log import Log
 from cluster.log.kafka import KafkaLog
 from cluster.log.kafka.connection import KafkaTimeouts
+from cluster.log.security import split_kafka_url
 from cluster.log.sqlite import SqliteLog
 from cluster.log.sqlite.membership import Leasing
 
@@ -14,7 +15,8 @@ def log_of_impatient_members(url: str) -> Log:
     """Open a log whose dead members are noticed soon."""
     if url.startswith("sqlite"):
         return SqliteLog(url.removeprefix("sqlite:///"), leasing=Leasing(lease_s=1.0))
-    return KafkaLog(url.removeprefix("kafka://").split(","), timeouts=KafkaTimeouts(session_s=6.0))
+    servers, security = split_kafka_url(url)
+    return KafkaLog(servers.split(","), timeouts=KafkaTimeouts(session_s=6.0), security=security)
 
 
 def consume_for_ever(url: str, group: str, topic: str) -> None:
