@@ -14,16 +14,11 @@ from cluster.errors import LogUnavailable
 from cluster.log.checks import check_same_topic, check_topics, unknown_topic
 from cluster.log.kafka.connection import Brokers, KafkaTimeouts, require_crc32c
 from cluster.log.kafka.consumer import KafkaConsumer
+from cluster.log.kafka.creating import await_everywhere, create
 from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
-from cluster.log.kafka.producer import MAX_REQUEST_BYTES, KafkaProducer
+from cluster.log.kafka.producer import KafkaProducer
 from cluster.log.protocol import PartitionsCallback, Record, Topic, TopicPartition
 from cluster.log.security import KafkaSecurity
-
-_COMPACTED = {
-    "cleanup.policy": "compact",
-    # What is being written is not compacted yet: smaller than Kafka's 1 GiB, so that its turn comes.
-    "segment.bytes": str(64 << 20),
-}
 
 
 class KafkaLog:
@@ -57,9 +52,11 @@ class KafkaLog:
         check_topics(topics)
         names = [topic.name for topic in topics]
         existing = self._partition_counts(names)
-        missing = {topic.name: _creation(topic) for topic in topics if topic.name not in existing}
+        missing = [topic for topic in topics if topic.name not in existing]
         if missing:
-            self._ask("create topics on", lambda admin: _create(admin, missing))
+            self._ask("create topics on", lambda admin: create(admin, missing))
+        self._ask("look up topics on", lambda admin: await_everywhere(admin, names))
+        if missing:
             existing = self._partition_counts(names)
         compacted = self._compacted(names)
         for topic in topics:
@@ -202,26 +199,3 @@ class KafkaLog:
         wanted = dict.fromkeys(self._client_partitions(topic), spec)
         found = self._ask("read offsets of", lambda admin: admin.list_partition_offsets(wanted))
         return {TopicPartition(*partition): found[partition].offset for partition in wanted}
-
-
-def _creation(topic: Topic) -> dict[str, Any]:
-    return {
-        "num_partitions": topic.num_partitions,
-        "configs": {
-            "retention.bytes": str(topic.retention_bytes),
-            "retention.ms": str(int(1000 * topic.retention_s) if topic.retention_s >= 0 else -1),
-            **(_COMPACTED if topic.compacted else {}),
-            "max.message.bytes": str(MAX_REQUEST_BYTES),
-            # Offsets by time need times that never fall, whatever the producers' clocks say.
-            "message.timestamp.type": "LogAppendTime",
-        },
-    }
-
-
-def _create(admin: KafkaAdminClient, missing: Mapping[str, Mapping[str, Any]]) -> None:
-    for name, creation in missing.items():
-        try:
-            admin.create_topics({name: creation})
-        except kafka_errors.TopicAlreadyExistsError:
-            continue  # another process was faster
-    admin.wait_for_topics(list(missing))
