@@ -15,6 +15,7 @@ from kafka.net.sasl import get_sasl_mechanism
 from cluster.log.security import PASSWORD_VARIABLE, KafkaSecurity
 
 _CONNECT_S = 2.0
+_ANSWER_S = 1.0
 _MAX_ANSWER_BYTES = 4096
 _HANDSHAKE, _AUTHENTICATE = 17, 36  # requests of Kafka's protocol
 _UNSUPPORTED_MECHANISM = 33
@@ -46,16 +47,26 @@ def probe(server: str, security: KafkaSecurity, options: Mapping[str, Any]) -> R
     try:
         with socket.create_connection(address, timeout=_CONNECT_S) as connection:
             if context is None:
-                return _talk(connection, security, options, address)
+                return _talk_in_time(connection, security, options, address)
             try:
                 with context.wrap_socket(connection, server_hostname=address[0]) as secured:
-                    return _talk(secured, security, options, address)
+                    return _talk_in_time(secured, security, options, address)
             except ssl.SSLCertVerificationError as error:
                 return Refusal(_in_words(error, address[0], security), lasting=True)
             except (ssl.SSLError, ConnectionError) as error:
                 return _failed_handshake(error, security, address)
     except OSError as error:
         return Refusal(error.strerror or str(error))
+
+
+def _talk_in_time(
+    connection: socket.socket, security: KafkaSecurity, options: Mapping[str, Any], address: tuple[str, int]
+) -> Refusal | None:
+    connection.settimeout(_ANSWER_S)
+    try:
+        return _talk(connection, security, options, address)
+    except TimeoutError:
+        return None  # it may be busy: the client has more patience
 
 
 def _talk(
@@ -139,13 +150,10 @@ def _exchange(connection: socket.socket, request: int, version: int, body: bytes
     """Send one request and return what follows the answer's head; None if no whole answer comes."""
     message = struct.pack(">hhih", request, version, 1, -1) + body
     connection.sendall(struct.pack(">i", len(message)) + message)
-    try:
-        length = int.from_bytes(_receive(connection, 4), signed=True)
-        if not 4 <= length <= _MAX_ANSWER_BYTES:
-            return None
-        answer = _receive(connection, length)
-    except TimeoutError:
+    length = int.from_bytes(_receive(connection, 4), signed=True)
+    if not 4 <= length <= _MAX_ANSWER_BYTES:
         return None
+    answer = _receive(connection, length)
     return answer[4:] if len(answer) == length else None
 
 
