@@ -24,6 +24,7 @@ from models.embedders import EmbedderConfig
 from models.errors import CamweaveError
 from pipeline.guard import FrameConfig
 from pipeline.identity import IdentityConfig
+from pipeline.overload import OverloadConfig
 from pipeline.perception import PerceptionConfig
 from pipeline.tracking.config import TrackerConfig
 from pipeline.tracklets import TrackletConfig
@@ -41,6 +42,8 @@ class CameraConfig:
     """Where its pictures come from; absent when a gateway elsewhere sends them. A plain string is its url."""
     gateway: GatewayConfig | None = None
     """How its frames are sent."""
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
+    """Which of its frames are given up when they come faster than they can be looked at."""
     clock_offset_s: float = 0.0
     """How far this camera's clock is ahead of the site's; subtracted where cameras are shown together."""
 

@@ -18,7 +18,8 @@ _BATCH_BUCKETS: Final = (1, 2, 4, 8, 16, 32, 64)
 class Metrics:
     """Holds the metrics of one process, registered in the registry that its main function passes in.
 
-    The label `camera` is bounded by the site file, `cause` and `reason` by enumerations, `stage` by `STAGES`.
+    The label `camera` is bounded by the site file, `cause` and `reason` by enumerations, `stage` by `STAGES`,
+    `partition` by their fixed number.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -53,6 +54,18 @@ class Metrics:
             "camweave_frames_processed_total",
             "Frames whose result was written.",
             ["camera"],
+            registry=registry,
+        )
+        self.frames_skipped = Counter(
+            "camweave_frames_skipped_total",
+            "Frames not looked at, by the camera's overload policy.",
+            ["camera", "cause"],
+            registry=registry,
+        )
+        self.frames_lost = Counter(
+            "camweave_frames_lost_total",
+            "Frames gone from the log before they were read, by its partition.",
+            ["partition", "cause"],
             registry=registry,
         )
         self.dead_letters = Counter(

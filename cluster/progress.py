@@ -216,6 +216,7 @@ _ROWS: Final = (
     ("Run", "cameras", "cameras", "{:d}"),
     ("Run", "frames produced", "frames_produced", "{:,d}"),
     ("Run", "frames processed", "frames_processed", "{:,d}"),
+    ("Run", "frames skipped", "frames_skipped", "{:,d}"),
     ("Run", "frames lost", "frames_lost", "{:,d}"),
     ("Run", "dead letters", "dead_letters", "{:,d}"),
     ("Run", "detector", "detector", "{}"),

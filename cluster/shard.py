@@ -20,6 +20,7 @@ from cluster.config import SiteConfig
 from cluster.errors import LogUnavailable
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
+from cluster.overload import Admitted, Overload
 from cluster.topics import Topics
 from cluster.writer import COMMIT_EVERY_S, DurableWriter, Output
 from pipeline.camera import Camera, FollowedFrame
@@ -43,38 +44,25 @@ _BATCHES_IN_FLIGHT = 2
 _logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Admitted:
-    """Is a record that passed the guard; `ended` ones carry no image."""
-
-    record: Record
-    header: FrameHeader
-
-    @property
-    def ref(self) -> FrameRef:
-        return FrameRef(topic=self.record.topic, partition=self.record.partition, offset=self.record.offset)
-
-    @property
-    def encoded(self) -> EncodedFrame:
-        key = (self.record.topic, self.record.partition, self.record.offset)
-        return EncodedFrame(key, self.record.value, self.header.width, self.header.height, self.header.camera)
-
-
 @dataclass(slots=True)
 class _Batch:
-    """Is what one poll returned, while the networks look at its images."""
+    """Is what one poll returned, while the networks look at its images; it holds none that are not looked at."""
 
-    records: Sequence[Record]
-    admitted: list[_Admitted] = field(default_factory=list)
+    num_records: int
+    next_offsets: dict[TopicPartition, int]
+    """What is committed when the batch is done."""
+    admitted: list[Admitted] = field(default_factory=list)
+    """Those that are looked at."""
     seen: Future[list[Seen | Refusal]] | None = None
     """One result for each admitted frame that has an image, in order."""
-    buried: list[Output] = field(default_factory=list)
+    told: list[Output] = field(default_factory=list)
+    """Records of what was not looked at: dead letters and gaps."""
 
 
 class _Story(NamedTuple):
     """Is an admitted frame and what was made of it; `followed` is None at the end of a stream."""
 
-    admitted: _Admitted
+    admitted: Admitted
     followed: FollowedFrame | None
 
 
@@ -108,12 +96,13 @@ class StreamShard:
         self._networks = ThreadPoolExecutor(_BATCHES_IN_FLIGHT, thread_name_prefix="networks")
         self._uncommitted: dict[TopicPartition, int] = {}
         self._writer = DurableWriter(log.producer)
+        self._overload = Overload(site, topics, log, metrics, clock_s=clock_s, clock_ns=clock_ns)
         self._consumer = log.consumer(topics.shard_group, [topics.frames], on_revoked=self._hand_over)
 
     def step(self, timeout_s: float) -> int:
         """Begin one batch, complete the one begun before, and return how many records that moved.
 
-        Steps: 1 deliver what is due, 2 poll, 3 guard, 4 begin to detect; then, of the batch before: 5 wait for its
+        Steps: 1 deliver what is due, 2 poll, 3 guard, and skip what the cameras' policies say, 4 begin to detect; then, of the batch before: 5 wait for its
         detections, 6 follow, 7 embed, 8 send the results. Results are made durable, and then committed, every
         `COMMIT_EVERY_S`: waiting for the log after each batch would leave the cores idle for a tenth of the time.
 
@@ -125,23 +114,28 @@ class StreamShard:
             self._deliver()
         # Step 2
         with self._metrics.stage("poll"):
-            records = self._consumer.poll(self._site.batch_frames, 0.0 if self._ahead else timeout_s)
+            wait_s = 0.0 if self._ahead else timeout_s
+            records = self._overload.poll(self._consumer, self._site.batch_frames, wait_s)
         self.num_partitions = len(self._consumer.assignment())
-        before, self._ahead = self._ahead, self._begun(records) if records else None
+        begins = bool(records) or self._overload.has_news
+        before, self._ahead = self._ahead, self._begun(records) if begins else None
         if before is not None:
             self._complete(before)
         elif not records:
             self._deliver()
-        return len(records) + (len(before.records) if before is not None else 0)
+        return len(records) + (before.num_records if before is not None else 0)
 
     def _begun(self, records: Sequence[Record]) -> _Batch:
         self._metrics.batch_frames.observe(len(records))
-        batch = _Batch(records)
+        batch = _Batch(len(records), {record.topic_partition: record.offset + 1 for record in records})
         # Step 3
         with self._metrics.stage("guard"):
-            self._admit(batch)
+            decided = self._overload.decide(self._admit(batch, records))
+        batch.admitted = decided.looked_at
+        batch.told += decided.told
+        batch.next_offsets = {**decided.resume, **batch.next_offsets}
         # Step 4
-        frames = [frame.encoded for frame in batch.admitted if not frame.header.ended]
+        frames = [_encoded(frame) for frame in batch.admitted if not frame.header.ended]
         batch.seen = self._networks.submit(self._perceiver.detect, frames) if frames else None
         return batch
 
@@ -157,8 +151,8 @@ class StreamShard:
             told = self._learn_appearances(stories)
         # Step 8
         with self._metrics.stage("produce"):
-            self._writer.add([*batch.buried, *self._outputs(told)])
-            self._uncommitted.update({record.topic_partition: record.offset + 1 for record in batch.records})
+            self._writer.add([*batch.told, *self._outputs(told)])
+            self._uncommitted.update(batch.next_offsets)
             self._writer.send()
 
     def _deliver(self) -> None:
@@ -192,15 +186,17 @@ class StreamShard:
         self._writer.close()
         self._networks.shutdown()
 
-    def _admit(self, batch: _Batch) -> None:
-        for record in batch.records:
+    def _admit(self, batch: _Batch, records: Sequence[Record]) -> list[Admitted]:
+        admitted = []
+        for record in records:
             try:
                 header = self._guard.admit(record.headers, record.value)
             except BadFrame as error:
                 self._bury(batch, record, error.cause.value, str(error))
                 continue
             self._partition_of[header.camera] = record.topic_partition
-            batch.admitted.append(_Admitted(record, header))
+            admitted.append(Admitted(record, header))
+        return admitted
 
     def _follow(self, batch: _Batch, seen: Sequence[Seen | Refusal]) -> list[_Story]:
         stories = []
@@ -213,14 +209,14 @@ class StreamShard:
             if isinstance(result, Refusal):
                 self._bury(batch, frame.record, result.cause, result.detail, frame.header.camera)
                 continue
-            followed = self._camera(frame.header.camera).follow(frame.header, frame.ref, result)
+            followed = self._camera(frame.header.camera).follow(frame.header, _ref(frame.record), result)
             stories.append(_Story(frame, followed))
         return stories
 
     def _learn_appearances(self, stories: Sequence[_Story]) -> _Told:
         """Embed what the frames ask for, all at once, and collect each camera's news."""
         requests = [
-            CropRequest(story.admitted.encoded, story.followed.sample_boxes_N4)
+            CropRequest(_encoded(story.admitted), story.followed.sample_boxes_N4)
             for story in stories
             if story.followed is not None and story.followed.samples
         ]
@@ -247,7 +243,7 @@ class StreamShard:
         return TrackletBatch(
             camera=name,
             watermark_ns=self._camera(name).watermark_ns,
-            frame=last.admitted.ref,
+            frame=_ref(last.admitted.record),
             events=events,
             ended=last.followed is None,
         )
@@ -269,10 +265,9 @@ class StreamShard:
     ) -> None:
         """Put a message that cannot be used among the dead letters; the stream goes on."""
         letter = DeadLetter(
-            source=FrameRef(topic=record.topic, partition=record.partition, offset=record.offset),
-            cause=cause, detail=detail, camera=camera, received_unix_ns=self._clock_ns(),
+            source=_ref(record), cause=cause, detail=detail, camera=camera, received_unix_ns=self._clock_ns(),
         )  # fmt: skip
-        batch.buried.append(Output(self._topics.dead_letters, encode(letter)))
+        batch.told.append(Output(self._topics.dead_letters, encode(letter)))
         self._metrics.dead_letters.labels(cause).inc()
         _logger.warning("frame refused", extra={"cause": cause, "detail": detail, "offset": record.offset})
 
@@ -289,6 +284,17 @@ class StreamShard:
         self._uncommitted = {tp: offset for tp, offset in self._uncommitted.items() if tp not in partitions}
         gone = [camera for camera, partition in self._partition_of.items() if partition in partitions]
         self._guard.forget(gone)
+        self._overload.forget(gone, partitions)
         for camera in gone:
             self._cameras.pop(camera, None)
             del self._partition_of[camera]
+
+
+def _ref(record: Record) -> FrameRef:
+    return FrameRef(topic=record.topic, partition=record.partition, offset=record.offset)
+
+
+def _encoded(frame: Admitted) -> EncodedFrame:
+    record, header = frame
+    key = (record.topic, record.partition, record.offset)
+    return EncodedFrame(key, record.value, header.width, header.height, header.camera)

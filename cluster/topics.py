@@ -18,6 +18,7 @@ class Topics:
     tracklets: str
     identities: str
     dead_letters: str
+    gaps: str
     tasks: str
     models: str
     shard_group: str
@@ -30,6 +31,7 @@ class Topics:
         return cls(
             frames=f"{prefix}frames", tracks=f"{prefix}tracks", tracklets=f"{prefix}tracklets",
             identities=f"{prefix}identities", dead_letters=f"{prefix}dead-letters",
+            gaps=f"{prefix}gaps",
             tasks=f"{prefix}tasks", models=f"{prefix}models", shard_group=f"{prefix}shards",
             gallery_group=f"{prefix}gallery", learner_group=f"{prefix}learner",
         )  # fmt: skip
@@ -47,6 +49,7 @@ class Topics:
             Topic(name=self.tracklets, num_partitions=1, retention_s=results_retention_s),
             Topic(name=self.identities, num_partitions=1),
             Topic(name=self.dead_letters, num_partitions=1, retention_s=results_retention_s),
+            Topic(name=self.gaps, num_partitions=1, retention_s=results_retention_s),
             *self.declare_learning(),
         ]
 

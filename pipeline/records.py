@@ -309,11 +309,46 @@ class DeadLetter(_Message, frozen=True, kw_only=True, omit_defaults=True):
     received_unix_ns: int = 0
 
 
+class GapCause(StrEnum):
+    """Names why frames were not looked at."""
+
+    LATEST = "latest"
+    """The camera's overload policy skipped to newer ones."""
+    STRIDE = "stride"
+    """The camera's overload policy looks at one in so many."""
+    RETENTION = "retention"
+    """The log had removed them before anybody came to read them: they are lost."""
+
+
+class OffsetRun(msgspec.Struct, frozen=True, array_like=True):
+    """Is a run of records of one partition; a JSON array, because there are many."""
+
+    first: Offset
+    end: Offset
+    """The offset after the last."""
+
+
+class Gap(_Message, frozen=True, kw_only=True, omit_defaults=True):
+    """Is the record of topic `gaps`: frames that nobody looked at, and why. A replay may tell of a frame again.
+
+    A frame of which topic `tracks` holds a result was looked at all the same, in another try.
+    """
+
+    cause: GapCause
+    topic: str
+    partition: Offset
+    runs: tuple[OffsetRun, ...]
+    camera: str | None = None
+    """Absent where several cameras share the partition, and the frames are gone."""
+    noticed_unix_ns: int = 0
+
+
 RECORDS: dict[str, type[_Message]] = {
     "tracks": FrameResult,
     "tracklets": TrackletBatch,
     "identities": IdentityDecision,
     "dead-letters": DeadLetter,
+    "gaps": Gap,
     "tasks": TaskRecord,
     "models": ModelAnnouncement,
 }

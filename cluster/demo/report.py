@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from pipeline.errors import BadFrame
 from pipeline.frames import FrameHeader, decode
 from pipeline.identity import identities_of_tracks
 from pipeline.journeys import sightings, summarise_journeys
-from pipeline.records import DeadLetter, FrameResult, IdentityDecision
+from pipeline.records import DeadLetter, FrameResult, Gap, GapCause, IdentityDecision
 from pipeline.records import decode as decode_record
 from pipeline.virtual_cameras import VirtualCamera
 
@@ -41,6 +41,8 @@ class Results:
     dead_letters: tuple[DeadLetter, ...]
     num_refused: int
     """Frames among the dead letters."""
+    gaps: tuple[Gap, ...]
+    """Frames that nobody looked at, and why."""
     raw: Mapping[str, tuple[bytes, ...]]
     """The result records as written, by topic name without prefix."""
     seconds: float
@@ -66,6 +68,7 @@ def collect(log: Log, topics: Topics) -> Results:
         "tracklets": tuple(record.value for record in log.read(topics.tracklets)),
         "identities": tuple(record.value for record in log.read(topics.identities)),
         "dead-letters": tuple(record.value for record in log.read(topics.dead_letters)),
+        "gaps": tuple(record.value for record in log.read(topics.gaps)),
     }
     written_ms = [record.timestamp_ms for record in tracks]
     times_ms = [
@@ -80,6 +83,7 @@ def collect(log: Log, topics: Topics) -> Results:
         decisions=tuple(decode_record(value, IdentityDecision) for value in raw["identities"]),
         dead_letters=letters,
         num_refused=sum(letter.source.topic == topics.frames for letter in letters),
+        gaps=tuple(decode_record(value, Gap) for value in raw["gaps"]),
         raw=raw,
         seconds=max((max(times_ms, default=0) - min(times_ms, default=0)) / 1e3, 1e-3),
     )
@@ -96,7 +100,7 @@ def build_report(
 ) -> dict[str, Any]:
     """Count, measure and summarise a run."""
     processed = {(result.camera, result.sequence) for result in results.tracks}
-    refused = results.num_refused
+    refused, skipped = results.num_refused, count_skipped(results.gaps, results.tracks)
     tracks = {o.track for result in results.tracks for o in result.observations if o.confirmed}
     journeys = summarise_journeys(
         sightings(
@@ -112,7 +116,8 @@ def build_report(
         "cameras": len(cameras),
         "frames_produced": results.num_produced,
         "frames_processed": len(processed),
-        "frames_lost": results.num_produced - len(processed) - refused,
+        "frames_skipped": skipped,
+        "frames_lost": results.num_produced - len(processed) - refused - skipped,
         "dead_letters": len(results.dead_letters),
         "detections": sum(len(result.observations) for result in results.tracks),
         "tracks": len(tracks),
@@ -138,6 +143,18 @@ def build_report(
         "clock_offsets_s": {camera.camera: camera.clock_offset_s for camera in cameras},
         "frames_per_camera": dict(Counter(camera for camera, _ in sorted(processed))),
     }
+
+
+def count_skipped(gaps: Iterable[Gap], tracks: Iterable[FrameResult]) -> int:
+    """Count the frames that a camera's overload policy left out; those that another try looked at are not."""
+    skipped = {
+        (gap.partition, offset)
+        for gap in gaps
+        if gap.cause is not GapCause.RETENTION
+        for run in gap.runs
+        for offset in range(run.first, run.end)
+    }
+    return len(skipped - {(result.frame.partition, result.frame.offset) for result in tracks})
 
 
 def embedder_version(results: Results) -> str:

@@ -27,6 +27,12 @@ def test_defaults_make_a_whole_site() -> None:
         ({"cameras": [{"id": "a b"}]}, "not allowed"),
         ({"cameras": [{"id": "a", "source": "rtsp://u:${PASSWORD}@h/p"}]}, "PASSWORD"),
         ({"tracker": {"high_score": 2.0}}, "high_score"),
+        ({"cameras": [{"id": "a", "overload": {"policy": "newest"}}]}, "newest"),
+        (
+            {"cameras": [{"id": "a", "overload": {"max_lag": 2}}]},
+            r"overload.max_lag.*did you mean 'max_lag_s'",
+        ),
+        ({"cameras": [{"id": "a", "overload": {"policy": "stride", "stride": 0}}]}, "overload.stride is 0"),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_remedy(tree: dict[str, object], words: str) -> None:

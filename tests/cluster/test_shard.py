@@ -76,6 +76,11 @@ class Bench:
             self.send(header(camera, num_frames, ended=True), b"")
         self.producer.flush()
 
+    def walk_one(self, camera: str, colour: tuple[int, int, int], sequence: int) -> None:
+        """Send one frame, and wait until the log has it."""
+        self.send(header(camera, sequence), jpeg((20 + 3 * sequence, 60, colour)))
+        self.producer.flush()
+
     def run(self) -> None:
         while self.shard.step(0.3):
             pass
