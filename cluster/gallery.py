@@ -14,12 +14,13 @@ from collections.abc import Callable, Sequence
 from cluster.config import SiteConfig
 from cluster.log.protocol import Log, Record, TopicPartition
 from cluster.metrics import Metrics
+from cluster.retention import RetentionWatch
 from cluster.topics import Topics
 from cluster.writer import COMMIT_EVERY_S, DurableWriter, Output
 from pipeline.errors import BadInput
 from pipeline.identity import IdentityBook
 from pipeline.ordering import EventOrder, PlacedEvent
-from pipeline.records import DeadLetter, FrameRef, IdentityDecision, TrackletBatch, decode, encode
+from pipeline.records import DeadLetter, FrameRef, GapCause, IdentityDecision, TrackletBatch, decode, encode
 
 _logger = logging.getLogger(__name__)
 
@@ -46,7 +47,10 @@ class GalleryWriter:
         self._committed_s = clock_s()
         self._rebuild()
         self._writer = DurableWriter(log.producer)
-        self._consumer = log.consumer(topics.gallery_group, [topics.tracklets])
+        self._retention = RetentionWatch(log, topics.gallery_group, topics.tracklets, clock_s)
+        self._consumer = log.consumer(
+            topics.gallery_group, [topics.tracklets], on_revoked=self._retention.forget
+        )
 
     def step(self, timeout_s: float) -> int:
         """Decide what can be decided now and return the number of records read.
@@ -57,7 +61,9 @@ class GalleryWriter:
             LogUnavailable: the log is away. What was decided is kept, and the next call goes on with it.
         """
         # Step 1
+        self._report_losses()
         records = [] if self._writer.num_pending else self._consumer.poll(self._site.batch_frames, timeout_s)
+        self._retention.saw(records)
         self.num_partitions = len(self._consumer.assignment())
         # Steps 2 and 3
         for record in records:
@@ -88,6 +94,18 @@ class GalleryWriter:
                 self._metrics.gallery_rejected.inc()
                 detail = {"detail": str(error), "offset": record.offset}
                 _logger.warning("record of the identity log refused", extra=detail)
+
+    def _report_losses(self) -> None:
+        for stretch in self._retention.check(self._consumer.assignment()):
+            self._metrics.tracklet_records_lost.labels(GapCause.RETENTION.value).inc(stretch.num_records)
+            _logger.error(
+                "tracklets lost: the log removed them before identities were decided; raise results_retention_s",
+                extra={
+                    "num_records": stretch.num_records,
+                    "first_offset": stretch.first,
+                    "end_offset": stretch.end,
+                },
+            )
 
     def _take(self, record: Record) -> None:
         self._next[record.topic_partition] = record.offset + 1

@@ -68,6 +68,12 @@ class Metrics:
             ["partition", "cause"],
             registry=registry,
         )
+        self.tracklet_records_lost = Counter(
+            "camweave_tracklet_records_lost_total",
+            "Batches of tracklets gone from the log before the gallery read them.",
+            ["cause"],
+            registry=registry,
+        )
         self.dead_letters = Counter(
             "camweave_dead_letters_total", "Messages refused.", ["cause"], registry=registry
         )

@@ -74,6 +74,8 @@ class RetentionWatch:
         due = bool(owned) and self._clock_s() >= self._check_s
         if not (new or self._jumps or due):
             return []
+        if due:
+            self._check_s = self._clock_s() + CHECK_EVERY_S  # whether or not the log answers now
         committed = self._log.committed(self._group, self._topic) if new else {}
         begin = self._log.beginning_offsets(self._topic)
         for partition in new:
@@ -122,5 +124,4 @@ class RetentionWatch:
                 lost.append((partition, expected, suspects[partition]))
             else:
                 self._suspects[partition] = begin[partition]
-        self._check_s = self._clock_s() + CHECK_EVERY_S
         return lost

@@ -1,16 +1,20 @@
 import logging
 import sys
 import threading
+import time
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from cluster.demo.report import count_skipped
-from cluster.log.protocol import Record, TopicPartition
+from cluster.log.protocol import Record, Topic, TopicPartition
 from cluster.overload import HURRY_RECORDS
+from cluster.topics import Topics
 from pipeline.perception import EncodedFrame, Perception, Refusal, Seen
 from pipeline.records import Gap, GapCause, OffsetRun, decode
+from tests.cluster import test_shard
 from tests.cluster.squares import BLUE, RED
 from tests.cluster.test_shard import TOPICS, Bench
 
@@ -128,6 +132,27 @@ def test_what_the_log_has_removed_unread_is_counted_told_and_logged_once_and_the
     bench.close()
 
 
+def test_tracklets_that_the_log_has_removed_unread_are_counted_and_the_gallery_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench(tmp_path)
+    bench.walk("door", RED, 12)
+    bench.run()
+    bench.log.create_topics([Topic(name=TOPICS.tracklets, num_partitions=1, retention_bytes=1)])
+    bench.walk("yard", RED, 12)
+    bench.run()
+    (begin,) = bench.log.beginning_offsets(TOPICS.tracklets).values()
+    gallery = bench.new_gallery()
+    while gallery.step(0.3):
+        pass
+    gallery.step(0.1)
+    gallery.close()
+    assert begin > 0
+    assert bench.sample("camweave_tracklet_records_lost_total", cause="retention") == begin
+    assert "results_retention_s" in caplog.text
+    bench.close()
+
+
 def test_a_slow_network_holds_polling_up_and_nothing_is_dropped(tmp_path: Path) -> None:
     bench = Bench(tmp_path, batch_frames=4)
     bench.walk("door", RED, 200, end=False)
@@ -183,4 +208,29 @@ def test_a_shard_that_dies_after_a_skip_leaves_every_frame_accounted_for(tmp_pat
     bench.run()
     looked = set(sequences(bench, "door"))
     assert len(looked) + count_skipped(gaps(bench), bench.results()) == NUM_FRAMES
+    bench.close()
+
+
+@pytest.mark.kafka
+def test_on_kafka_a_camera_skips_ahead_while_others_are_paused_and_every_frame_is_accounted_for(
+    tmp_path: Path, kafka: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = Topics.with_prefix(f"test-{uuid.uuid4().hex[:8]}-")
+    monkeypatch.setattr(test_shard, "TOPICS", topics)
+    bench = Bench(
+        tmp_path, log=f"kafka://{kafka}", cameras=site_with(policy="latest"), batch_frames=4
+    )  # fmt: skip
+    bench.walk("yard", BLUE, NUM_FRAMES, end=False)
+    bench.walk("door", RED, NUM_FRAMES, end=False)
+    deadline_s = time.monotonic() + 60
+    while bench.sample("camweave_frames_processed_total", camera="yard") < NUM_FRAMES:
+        assert time.monotonic() < deadline_s
+        bench.shard.step(0.2)
+    for _ in range(5):
+        bench.shard.step(0.2)
+    told = [decode(record.value, Gap) for record in bench.log.read(topics.gaps)]
+    looked = sequences(bench, "door")
+    assert sequences(bench, "yard") == list(range(NUM_FRAMES))
+    assert looked[-1] == NUM_FRAMES - 1
+    assert 0 < count_skipped(told, bench.results()) == NUM_FRAMES - len(looked)
     bench.close()
