@@ -85,7 +85,7 @@ class Overload:
         """
         self._lost += self._retention.check(consumer.assignment())
         records = consumer.poll(max_records, timeout_s)
-        hurried = self._hurried(consumer.assignment()) if records else frozenset()
+        hurried = self._hurried(records)
         if hurried:
             self._left.clear()
             more: list[Record] = []
@@ -126,16 +126,16 @@ class Overload:
         for camera in cameras:
             self._loads.pop(camera, None)
 
-    def _hurried(self, owned: frozenset[TopicPartition]) -> frozenset[TopicPartition]:
-        """Return the partitions in which frames wait that will be skipped, and no others."""
-        behind = {camera for camera, load in self._loads.items() if load.behind}
-        if not behind:
+    def _hurried(self, records: Sequence[Record]) -> frozenset[TopicPartition]:
+        """Return the partitions of a batch of whose frames the newest alone are looked at."""
+        thinned = {camera for camera, load in self._loads.items() if load.thinning}
+        if not thinned:
             return frozenset()
         return frozenset(
             partition
-            for partition in owned
+            for partition in {record.topic_partition for record in records}
             if (cameras := self._cameras_of.get(partition.partition))
-            and not behind.isdisjoint(cameras)
+            and not thinned.isdisjoint(cameras)
             and all(self._policies[camera].policy == "latest" for camera in cameras)
         )
 

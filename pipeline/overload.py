@@ -16,9 +16,6 @@ Policy = Literal["all", "latest", "stride"]
 
 _NUM_STEPS: Final = 9
 """The middle of so many steps between frames is the camera's pace: an outage among them does not count."""
-_EASE: Final = 0.1
-"""While thinning, what lags by more than this share of `max_lag_s` is skipped, but for the newest: small, so that the
-gaps stay short and even, which tracks survive."""
 _CALM: Final = 4
 """Thinning ends when for this many times `max_lag_s` there was no need of it."""
 _PATIENCE: Final = 10
@@ -74,8 +71,6 @@ class Load:
     looked_offset: int | None = None
     calm_offset: int | None = None
     """While thinning: since when nothing had to be skipped."""
-    behind: bool = False
-    """Whether frames waited even behind the newest that had arrived, more than thinning leaves."""
 
     @property
     def thinning(self) -> bool:
@@ -125,8 +120,8 @@ def _newest(config: OverloadConfig, load: Load, arrivals: Sequence[Arrival]) -> 
     pace_ns, newest = load.pace_ns, arrivals[-1]
     lags_ns = [arrival.num_after * pace_ns for arrival in arrivals]
     if not load.thinning and lags_ns[0] <= max_lag_ns:
-        return Choice((True,) * len(arrivals), replace(load, looked_offset=newest.offset, behind=False))
-    looks = [lag_ns <= _EASE * max_lag_ns for lag_ns in lags_ns]
+        return Choice((True,) * len(arrivals), replace(load, looked_offset=newest.offset))
+    looks = [False] * len(arrivals)
     overdue = (
         load.looked_offset is None or (newest.offset - load.looked_offset) * pace_ns >= _PATIENCE * max_lag_ns
     )
@@ -140,7 +135,6 @@ def _newest(config: OverloadConfig, load: Load, arrivals: Sequence[Arrival]) -> 
         load,
         looked_offset=looked[-1] if looked else load.looked_offset,
         calm_offset=None if at_ease else calm,
-        behind=lags_ns[-1] > _EASE * max_lag_ns,
     )
     return Choice(tuple(looks), after)
 

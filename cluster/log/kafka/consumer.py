@@ -251,7 +251,9 @@ class KafkaConsumer:
         first = self._turn % len(active)
         waiting = {partition: len(self._fetched[partition]) for partition in active[first:] + active[:first]}
         records: list[Record] = []
-        for partition, share in fair_shares(waiting, max_records).items():
+        shares = fair_shares(waiting, max_records)
+        self._turn += max(0, len(shares) - 1)  # who had nothing is first the next time
+        for partition, share in shares.items():
             queue = self._fetched[partition]
             records += [queue.popleft() for _ in range(share)]
             if not queue:

@@ -239,7 +239,9 @@ class SqliteConsumer:
             waiting[partition] = extent.end - self._positions[partition]
         records: list[Record] = []
         room_bytes = _POLL_BYTES
-        for partition, share in fair_shares(waiting, max_records).items():
+        shares = fair_shares(waiting, max_records)
+        self._turn += max(0, len(shares) - 1)  # who had nothing is first the next time
+        for partition, share in shares.items():
             fetched = self._read(partition, share, room_bytes)
             room_bytes -= sum(len(record.value) for record in fetched)
             records += fetched
