@@ -66,3 +66,12 @@ def fair_shares(waiting: Mapping[TopicPartition, int], room: int) -> dict[TopicP
             room -= taken
         hungry = [partition for partition in hungry if shares[partition] < waiting[partition]]
     return {partition: num for partition, num in shares.items() if num}
+
+
+def places_on(waiting: Mapping[TopicPartition, int], shares: Mapping[TopicPartition, int]) -> int:
+    """Return by how many places the next turn begins later, so that who got least is first; 0 if all got all."""
+    if sum(shares.values()) == sum(waiting.values()):
+        return 0
+    if len(shares) == sum(num > 0 for num in waiting.values()):
+        return 1
+    return [*waiting].index([*shares][-1]) + 1 if shares else 0

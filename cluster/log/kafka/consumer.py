@@ -19,7 +19,7 @@ from cluster.errors import LogUnavailable
 from cluster.log.kafka.connection import Brokers
 from cluster.log.kafka.fetching import FETCH_OPTIONS, record_of
 from cluster.log.kafka.worker import Listener, Worker
-from cluster.log.partitioner import fair_shares
+from cluster.log.partitioner import fair_shares, places_on
 from cluster.log.protocol import PartitionsCallback, Record, TopicPartition
 from pipeline.errors import BadInput
 
@@ -247,12 +247,11 @@ class KafkaConsumer:
         active = self._active()
         if not active:
             return []
-        self._turn += 1
         first = self._turn % len(active)
         waiting = {partition: len(self._fetched[partition]) for partition in active[first:] + active[:first]}
         records: list[Record] = []
         shares = fair_shares(waiting, max_records)
-        self._turn += max(0, len(shares) - 1)  # who had nothing is first the next time
+        self._turn += places_on(waiting, shares)
         for partition, share in shares.items():
             queue = self._fetched[partition]
             records += [queue.popleft() for _ in range(share)]

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Self
 
 from cluster.errors import LogUnavailable
-from cluster.log.partitioner import fair_shares
+from cluster.log.partitioner import fair_shares, places_on
 from cluster.log.protocol import PartitionsCallback, Record, TopicPartition
 from cluster.log.sqlite import catalog
 from cluster.log.sqlite.database import Database, transaction
@@ -227,7 +227,6 @@ class SqliteConsumer:
         active = [partition for partition in self._positions if partition not in self._paused]
         if not active:
             return []
-        self._turn += 1
         first = self._turn % len(active)
         active = active[first:] + active[:first]
         extents = catalog.extents(self._connection, [self._ids[partition] for partition in active])
@@ -240,7 +239,7 @@ class SqliteConsumer:
         records: list[Record] = []
         room_bytes = _POLL_BYTES
         shares = fair_shares(waiting, max_records)
-        self._turn += max(0, len(shares) - 1)  # who had nothing is first the next time
+        self._turn += places_on(waiting, shares)
         for partition, share in shares.items():
             fetched = self._read(partition, share, room_bytes)
             room_bytes -= sum(len(record.value) for record in fetched)

@@ -516,3 +516,19 @@ def test_the_url_opens_the_same_log(log: Log, make_topic: MakeTopic) -> None:
     other = open_log(log.url)
     assert [record.value for record in other.read(topic)] == [b"here"]
     other.close()
+
+
+def test_with_room_for_few_every_partition_has_its_turn_before_one_has_another(
+    log: Log, make_topic: MakeTopic, group: str
+) -> None:
+    topic = make_topic(16)
+    busy = range(0, 16, 2)
+    for partition in busy:
+        produce(log, topic, [b"x"] * 40, partition=partition)
+    with log.consumer(group, [topic]) as consumer:
+        poll_until(lambda: len(consumer.assignment()) == 16, consumer)
+        for partition in consumer.assignment():
+            consumer.seek(partition, 0)
+        read_until(consumer, 40)
+        first, second = consumer.poll(4, 5.0), consumer.poll(4, 5.0)
+    assert sorted(record.partition for record in [*first, *second]) == [*busy]
