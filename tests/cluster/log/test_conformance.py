@@ -521,6 +521,8 @@ def test_the_url_opens_the_same_log(log: Log, make_topic: MakeTopic) -> None:
 def test_with_room_for_few_every_partition_has_its_turn_before_one_has_another(
     log: Log, make_topic: MakeTopic, group: str
 ) -> None:
+    if "," in log.url:
+        pytest.skip("several brokers answer one after the other, and only what is in hand can have its turn")
     topic = make_topic(16)
     busy = range(0, 16, 2)
     for partition in busy:

@@ -9,6 +9,8 @@ from kafka.structs import TopicPartition as ClientPartition
 
 from cluster.log import Log, TopicPartition
 from cluster.log.kafka import KafkaLog
+from cluster.log.kafka.securing import security_options
+from cluster.log.security import split_kafka_url
 from cluster.log.sqlite import SqliteLog, catalog
 from cluster.log.sqlite.database import transaction
 from cluster.retention import LostStretch, RetentionWatch
@@ -35,7 +37,8 @@ def remove_before(log: Log, topic: str, offset: int) -> None:
     """Remove the records before an offset, as retention does when it takes its turn."""
     place = TopicPartition(topic, 0)
     if isinstance(log, KafkaLog):
-        admin = KafkaAdminClient(bootstrap_servers=log.url.removeprefix("kafka://"))
+        servers, security = split_kafka_url(log.url)
+        admin = KafkaAdminClient(bootstrap_servers=servers.split(","), **security_options(security))
         admin.delete_records({ClientPartition(*place): offset})
         admin.close()
     elif isinstance(log, SqliteLog):
