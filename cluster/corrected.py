@@ -12,9 +12,9 @@ from cluster.explain.records import Records
 from models.detector import ImageHW3
 from pipeline import perception
 from pipeline.errors import BadTask
-from pipeline.pictures.moments import Moment, best_moments
+from pipeline.pictures.moments import Moment, best_moments, moments_of_tracks, sureness
 from pipeline.records import TaskKind, TaskRecord
-from pipeline.teaching import MAX_EXAMPLES, Corrections, TrackCrop, make_task, sure_moments
+from pipeline.teaching import MAX_EXAMPLES, Corrections, TrackCrop, make_task
 
 CROPS_A_TRACK: Final = 6
 """Of as many stretches of its time the best; a track shows one somebody, so that more of it says little more."""
@@ -28,7 +28,7 @@ def crops_of_tracks(records: Records, tracks: Collection[str]) -> dict[str, list
         LogUnavailable: the log does not answer.
     """
     cameras = {track.rpartition(":")[0] for track in tracks}
-    moments = sure_moments(records.read_results(cameras), tracks)
+    moments = moments_of_tracks(records.read_results(cameras), tracks, sureness)
     for track in sorted(tracks):
         if track not in moments:
             raise BadTask(

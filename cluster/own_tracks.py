@@ -11,8 +11,9 @@ from cluster.explain.records import Records
 from cluster.log.protocol import Log, TopicPartition
 from pipeline.errors import BadInput, BadTask
 from pipeline.identity import identities_of_tracks
+from pipeline.pictures.moments import moments_of_tracks, sureness
 from pipeline.records import FrameResult, IdentityDecision, TaskKind, TaskRecord
-from pipeline.teaching import PastTrack, choose_tracks, make_task, sure_moments
+from pipeline.teaching import PastTrack, choose_tracks, make_task
 
 _OTHERWISE: Final = "or say who is the same (--pairs or --corrections)"
 
@@ -44,7 +45,7 @@ def task_of_own_tracks(records: Records, camera: str, *, taught_ns: int) -> Task
             f"frames for longer (frames_retention_bytes in the site file), {_OTHERWISE}"
         )
     chosen = choose_tracks(tracks, camera)
-    sights = chosen.sights(sure_moments(_kept_results(records, cameras), chosen.names))
+    sights = chosen.sights(moments_of_tracks(_kept_results(records, cameras), chosen.names, sureness))
     crops = cut_out(records.log, [sight.moment for sight in sights], as_perceived)
     pictures = chosen.pictures((sight, crops[sight.moment]) for sight in sights if sight.moment in crops)
     return make_task(TaskKind.CAMERA, camera, pictures, taught_ns=taught_ns)

@@ -17,6 +17,7 @@ from models.network_embedder import (
     NetworkEmbedder,
     OnnxEmbedding,
     TorchEmbedding,
+    onnx_of,
 )
 from models.reid.embedder import read_network
 from models.reid.shipped import SHIPPED
@@ -117,5 +118,5 @@ def _execution(config: EmbedderConfig, network: LoadedNetwork) -> EmbeddingExecu
             torch.set_num_threads(config.threads)
         return TorchEmbedding(network.predictor, resolve_device(config.device))
     cache_dir = Path(config.cache_dir).expanduser() if config.cache_dir else default_cache_dir()
-    model = network.onnx(cache_dir / "onnx")
+    model = onnx_of(network, cache_dir / "onnx")
     return OnnxEmbedding(model, onnx_device(config.device), config.threads or usable_cores())

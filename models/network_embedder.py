@@ -19,7 +19,7 @@ from torch import nn
 from models.checks import check_images
 from models.detector import ImageHW3
 from models.errors import ModelError
-from models.execution import MAX_BATCH, GraphInput, exported, onnx_session
+from models.execution import MAX_BATCH, OPSET, GraphInput, derived, exported, onnx_session
 from models.reid.pixels import fit
 
 CPU_RUN: Final = 8
@@ -51,8 +51,9 @@ class LoadedNetwork(Protocol):
     def version(self, *, flip_averaging: bool) -> str:
         """Return the version of embeddings made with it."""
 
-    def onnx(self, folder: Path) -> bytes:
-        """Return the predictor as ONNX, from a file in `folder` or exported to it; ModelError if it cannot be written."""
+    @property
+    def graph(self) -> str:
+        """Return the name of what `predictor` computes, with a digest of all that it depends on."""
 
 
 class TorchEmbedding:
@@ -148,6 +149,16 @@ class NetworkEmbedder:
             rows_ND /= np.linalg.norm(rows_ND, axis=1, keepdims=True)
         _check_rows(rows_ND, self._version)
         return rows_ND
+
+
+def onnx_of(network: LoadedNetwork, folder: Path) -> bytes:
+    """Return a network's predictor as ONNX, from a file in `folder` or exported to it.
+
+    Raises:
+        ModelError: when the file has to be exported and cannot be written.
+    """
+    path = folder / f"{network.graph}-opset{OPSET}.onnx"
+    return derived(path, lambda: export_embedding(network.predictor, network.size))
 
 
 def export_embedding(predictor: nn.Module, size: tuple[int, int]) -> bytes:

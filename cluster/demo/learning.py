@@ -30,7 +30,7 @@ from models.learned import LearnedVersion, VersionStore
 from pipeline.detections import Box
 from pipeline.frames import decode as decode_jpeg
 from pipeline.pictures.lesson import Correction, Shown, draw_lesson
-from pipeline.pictures.moments import Moment, worth
+from pipeline.pictures.moments import Moment, moment_of
 from pipeline.records import FrameResult, Observation, TaskKind, TaskRecord, decode
 from pipeline.teaching import Picture, make_task
 from pipeline.teaching.pictures import overlap, shrink_array
@@ -147,10 +147,7 @@ class _Book:
 
     def moment(self, camera: str, frame: int, one: Observation) -> Moment:
         """Return an observation as what can be cut out of the log."""
-        result = self.results[camera, frame]
-        return Moment(
-            result.frame, camera, result.captured_ns, one.box, result.width, result.height, worth(one, result)
-        )
+        return moment_of(one, self.results[camera, frame])
 
     def crops(self, moments: Iterable[Moment]) -> dict[Moment, ImageHW3]:
         """Cut people out of their frames, as they are when they are embedded."""

@@ -76,6 +76,11 @@ class KafkaSecurity:
                 f"kafka: user {self.user!r} holds ',' or '=', which SCRAM uses itself: choose another"
             )
 
+    @property
+    def password_place(self) -> str:
+        """Say where the password is to be found."""
+        return self.password_file or PASSWORD_VARIABLE
+
     def url(self, servers: str) -> str:
         """Return the URL of a Kafka that is reached like this; files are named from the root."""
         settings = {

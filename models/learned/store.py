@@ -166,14 +166,6 @@ class VersionStore:
                     found.append(PrunableFile(path, name, stat.st_size))
         return sorted(found)
 
-    def prune(self, keep: Collection[str]) -> list[str]:
-        """Remove what is prunable, and note it; return the names of the versions, sorted.
-
-        Raises:
-            VersionUnwritable: a file cannot be removed.
-        """
-        return sorted(file.name for file in self.remove(self.prunable(keep)) if file.name)
-
     def remove(self, files: Iterable[PrunableFile]) -> list[PrunableFile]:
         """Remove files that have been found prunable, and return those that were; `get` knows of them from now on.
 

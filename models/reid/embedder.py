@@ -13,8 +13,6 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.execution import OPSET, derived
-from models.network_embedder import export_embedding
 from models.reid.osnet import DIMENSION, GRAPH, INPUT_SIZE, OmniScaleNetwork
 from models.reid.shipped import load
 
@@ -65,14 +63,10 @@ class LoadedOsnet:
         )
         return f"{NAME}@{computed[:12]}"
 
-    def onnx(self, folder: Path) -> bytes:
-        """Return the predictor as ONNX, from a file in `folder` or exported to it.
-
-        Raises:
-            ModelError: when the file has to be exported and cannot be written.
-        """
-        path = folder / f"{NAME}@{self.digest[:12]}-opset{OPSET}.onnx"
-        return derived(path, lambda: export_embedding(self.predictor, self.size))
+    @property
+    def graph(self) -> str:
+        """Return the name of what `predictor` computes."""
+        return f"{NAME}@{self.digest[:12]}"
 
 
 def read_network(weights: Path) -> LoadedOsnet:

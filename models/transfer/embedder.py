@@ -11,8 +11,6 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.execution import OPSET, derived
-from models.network_embedder import export_embedding
 from models.transfer.backbones import Backbone
 from models.transfer.classifier import Trained, read_trained, version_of
 
@@ -53,14 +51,10 @@ class LoadedBackbone:
         how = f"{NORMALISATION}, mirrored" if flip_averaging else NORMALISATION
         return version_of(self._name, f"{self._digest} {how}", self.size[0])
 
-    def onnx(self, folder: Path) -> bytes:
-        """Return the predictor as ONNX, from a file in `folder` or exported to it.
-
-        Raises:
-            ModelError: when the file has to be exported and cannot be written.
-        """
-        path = folder / f"{self.version(flip_averaging=False)}-opset{OPSET}.onnx"
-        return derived(path, lambda: export_embedding(self.predictor, self.size))
+    @property
+    def graph(self) -> str:
+        """Return the name of what `predictor` computes."""
+        return self.version(flip_averaging=False)
 
 
 def read_backbone(weights: Path) -> LoadedBackbone:

@@ -101,8 +101,7 @@ class CameraKind:
         pairs = CameraPairs(
             material.pairs.own_PD[rows], material.pairs.others_PD[rows], material.pairs.weight_P[rows]
         )
-        fewer = material._replace(pairs=pairs)
-        return Lesson(lesson.task, lesson.kind, lesson.name, lesson.num_queries, fewer)
+        return replace(lesson, material=material._replace(pairs=pairs))
 
     def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
         """Yield the lesson without one of the people asked for, as long as another one can be found."""

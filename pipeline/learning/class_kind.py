@@ -74,9 +74,7 @@ class ClassKind:
             ]
         )
         fewer = ClassExamples(support.embeddings_ND[rows], support.is_member_N[rows])
-        return Lesson(
-            lesson.task, lesson.kind, lesson.name, lesson.num_queries, _Material(fewer, lesson.material.query)
-        )
+        return replace(lesson, material=lesson.material._replace(support=fewer))
 
     def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
         """Yield the lesson without one of its query crops, as long as there are others of its side."""

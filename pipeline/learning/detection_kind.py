@@ -69,9 +69,7 @@ class DetectionKind:
         shown = [image for image in material.support if len(image.truth_M4)]
         background = [image for image in material.support if not len(image.truth_M4)]
         fewer = [*shown[: max(len(shown) // 2, 1)], *background[: len(background) // 2]]
-        return Lesson(
-            lesson.task, lesson.kind, lesson.name, lesson.num_queries, material._replace(support=fewer)
-        )
+        return replace(lesson, material=material._replace(support=fewer))
 
     def without_each(self, lesson: Lesson) -> Iterator[Lesson]:
         """Yield the lesson without one of its query pictures, as long as another one shows the class."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,7 +84,7 @@ def best_method(scores: Mapping[str, float], methods: Sequence[str]) -> str:
 
 def preferred_method(
     scores: Mapping[str, float],
-    without_each: Mapping[str, Sequence[float]],
+    without_each: Callable[[str], Sequence[float]],
     methods: Sequence[str],
     floor: float,
 ) -> str:
@@ -95,15 +95,15 @@ def preferred_method(
 
     Args:
         scores: by method.
-        without_each: by method, the scores with one query left out, each in turn.
+        without_each: returns the scores of a method with one query left out, each in turn.
         methods: names, the one to prefer first.
         floor: score that a method must exceed to be of use.
     """
     best, first = best_method(scores, methods), methods[0]
-    gains_Q = np.subtract(without_each[best], without_each[first])
-    num = len(gains_Q)
-    if scores[first] <= floor:
+    if best == first or scores[first] <= floor:
         return best
+    gains_Q = np.subtract(without_each(best), without_each(first))
+    num = len(gains_Q)
     if num < 2:
         return first
     error = np.sqrt((num - 1) / num * np.square(gains_Q - gains_Q.mean()).sum())

@@ -184,12 +184,15 @@ class Learning:
         if current is not None and lesson.task in self._served.tasks:
             parts[CURRENT] = current
             methods = (META, CURRENT, *(method for method in methods if method != META))
-        chosen = best_method(scores, methods)
-        if is_new:
-            fewer = list(kind.without_each(lesson))
-            left = {method: [kind.score(one, parts[method]) for one in fewer] for method in methods}
-            floor = max(scores[CURRENT], kind.min_score)
-            chosen = preferred_method(scores, left, methods, floor)
+        if not is_new:
+            chosen = best_method(scores, methods)
+        else:
+            chosen = preferred_method(
+                scores,
+                lambda method: [kind.score(one, parts[method]) for one in kind.without_each(lesson)],
+                methods,
+                floor=max(scores[CURRENT], kind.min_score),
+            )
         comparison = Comparison(
             lesson.kind, lesson.name, scores, chosen, lesson.num_queries, is_new, kind.min_score
         )

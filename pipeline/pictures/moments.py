@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final, NamedTuple
 
 from models.detector import ImageHW3
@@ -25,13 +25,40 @@ class Moment(NamedTuple):
     worth: float  # how much there is to see
 
 
-def moments_of_tracks(results: Iterable[FrameResult], tracks: Collection[str]) -> dict[str, list[Moment]]:
-    """Collect each track's moments, in order of time; a track that no frame shows is absent."""
+def worth(seen: Observation, result: FrameResult) -> float:
+    """Return how much there is to see of an object: large, sure, and not cut off by the frame's edge."""
+    left, top, right, bottom = seen.box
+    return max(right - left, 0.0) * max(bottom - top, 0.0) * sureness(seen, result)
+
+
+def sureness(seen: Observation, result: FrameResult) -> float:
+    """Return how sure it is that an object is what it was taken for, whole, and no more than it: of any size.
+
+    To learn from, since the largest box of a track is often one around two people.
+    """
+    whole = 1.0 if lies_inside(seen.box, (result.width, result.height)) else _AT_THE_EDGE
+    return seen.score * whole
+
+
+def moment_of(
+    seen: Observation, result: FrameResult, value: Callable[[Observation, FrameResult], float] = worth
+) -> Moment:
+    """Return an observation as a moment, worth what `value` says."""
+    size = (result.width, result.height)
+    return Moment(result.frame, result.camera, result.captured_ns, seen.box, *size, value(seen, result))
+
+
+def moments_of_tracks(
+    results: Iterable[FrameResult],
+    tracks: Collection[str],
+    value: Callable[[Observation, FrameResult], float] = worth,
+) -> dict[str, list[Moment]]:
+    """Collect each track's moments, worth what `value` says, in order of time; a track that no frame shows is absent."""
     found: dict[str, list[Moment]] = {}
     for result in results:
         for seen in result.observations:
             if seen.track is not None and seen.track in tracks:
-                found.setdefault(seen.track, []).append(_moment(seen, result))
+                found.setdefault(seen.track, []).append(moment_of(seen, result, value))
     return {track: sorted(moments, key=lambda moment: moment.at_ns) for track, moments in found.items()}
 
 
@@ -57,22 +84,3 @@ def cut(image: ImageHW3, moment: Moment) -> ImageHW3:
     x0, x1 = (max(0, round(x * scale_x)) for x in (left - margin_x, right + margin_x))
     y0, y1 = (max(0, round(y * scale_y)) for y in (top - margin_y, bottom + margin_y))
     return image[y0:y1, x0:x1].copy()
-
-
-def worth(seen: Observation, result: FrameResult) -> float:
-    """Return how much there is to see of an object: large, sure, and not cut off by the frame's edge."""
-    left, top, right, bottom = seen.box
-    whole = 1.0 if lies_inside(seen.box, (result.width, result.height)) else _AT_THE_EDGE
-    return max(right - left, 0.0) * max(bottom - top, 0.0) * seen.score * whole
-
-
-def _moment(seen: Observation, result: FrameResult) -> Moment:
-    return Moment(
-        result.frame,
-        result.camera,
-        result.captured_ns,
-        seen.box,
-        result.width,
-        result.height,
-        worth(seen, result),
-    )

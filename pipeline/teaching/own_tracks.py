@@ -21,8 +21,7 @@ from pipeline.teaching.pictures import Picture, shrink_array
 MIN_PAIRED: Final = 4
 """Two to learn from, and two to judge by."""
 MAX_PAIRED: Final = 25
-"""With two crops a side they take half of a task and strangers the rest, as good as any other division (Market-1501,
-camera 6 by an embedder without it, rank-1: +8.8; twelve with more strangers +7.4, 25 without strangers +7.9)."""
+"""With two crops a side they take half of a task and strangers the rest; of the divisions that were tried none was better."""
 CROPS_A_SIDE: Final = 2
 MIN_STRANGERS: Final = 3
 """On either side: the means of fewer differ by more than two crops of one person do (mean squared lengths on

@@ -12,7 +12,7 @@ from kafka import errors as kafka_errors
 from cluster.errors import LogUnavailable
 from cluster.log.kafka.probing import Refusal, probe
 from cluster.log.kafka.securing import security_options
-from cluster.log.security import PASSWORD_VARIABLE, KafkaSecurity
+from cluster.log.security import KafkaSecurity
 from pipeline.errors import BadInput
 
 
@@ -117,9 +117,8 @@ class Brokers:
                 f"Kafka at {self} does not allow to {doing} it ({_text(error)}): grant the right"
             ) from error
         except kafka_errors.SaslAuthenticationFailedError as error:
-            source = self.security.password_file or PASSWORD_VARIABLE
             raise LogUnavailable(
-                f"Kafka at {self} does not let user {self.security.user!r} in: the password in {source} is wrong, or "
+                f"Kafka at {self} does not let user {self.security.user!r} in: the password in {self.security.password_place} is wrong, or "
                 f"the broker has no such user for {self.security.mechanism} ({error}): correct `user` or the password"
             ) from error
         except (kafka_errors.IllegalStateError, kafka_errors.IllegalArgumentError):

@@ -12,7 +12,7 @@ from typing import Any
 
 from kafka.net.sasl import get_sasl_mechanism
 
-from cluster.log.security import PASSWORD_VARIABLE, KafkaSecurity
+from cluster.log.security import KafkaSecurity
 
 _CONNECT_S = 2.0
 _ANSWER_S = 1.0
@@ -131,10 +131,9 @@ def _sign_in(
         code, size = struct.unpack_from(">hh", answer)
         said = answer[4 : 4 + max(0, size)]
         if code:
-            source = security.password_file or PASSWORD_VARIABLE
             return Refusal(
-                f"it does not let user {security.user!r} in ({said.decode(errors='replace')}): the password in {source} "
-                f"is wrong, or it has no such user for {security.mechanism}",
+                f"it does not let user {security.user!r} in ({said.decode(errors='replace')}): the password in "
+                f"{security.password_place} is wrong, or it has no such user for {security.mechanism}",
                 lasting=True,
             )
         try:

@@ -67,7 +67,7 @@ def preferred(answers: dict[str, list[float]], floor: float = 0.0) -> str:
         method: [(sum(each) - one) / (len(each) - 1) for one in each] if len(each) > 1 else []
         for method, each in answers.items()
     }
-    return preferred_method(scores, left, METHODS, floor)
+    return preferred_method(scores, left.__getitem__, METHODS, floor)
 
 
 def test_the_first_method_is_taken_where_another_one_is_better_by_chance() -> None:
